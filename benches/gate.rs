@@ -1,0 +1,3 @@
+//! Placeholder for the figures of the gate.
+
+fn main() {}

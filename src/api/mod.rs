@@ -1,0 +1,33 @@
+//! The resources: one set of types for YAML files in a directory and custom resources in a
+//! cluster (group `probegate.io`, version `v1alpha1`).
+//!
+//! Fields that a schema alone cannot judge carry CEL rules; durations and decimals are strings;
+//! a union is a struct of optional members of which exactly one is set, as in Kubernetes' own
+//! types, because that is what a structural schema can say and an editor can complete.
+
+mod condition;
+mod exception;
+mod gate;
+mod names;
+mod probe;
+mod run;
+mod window;
+
+pub use condition::{Condition, ConditionStatus, set_condition};
+pub use exception::{Effect, Override, OverrideSpec, OverrideState, OverrideStatus, Revocation};
+pub use gate::{
+    Check, CheckKind, Gate, GateSpec, GateStatus, History, LabelSelector, MetricCheck, PostChecks, PreChecks,
+    ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
+};
+pub use names::{
+    ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_SUBJECT, Resource,
+    VERSION, name_of, namespace_of,
+};
+pub use probe::{
+    DownRule, HttpBody, HttpExpect, HttpLatency, HttpProbe, Probe, ProbeSpec, ProbeStatus, TcpProbe, UpRule,
+};
+pub use run::{Attempt, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types};
+pub use window::{
+    Calendar, CronSchedule, DateRange, ReleaseWindow, ReleaseWindowSpec, ReleaseWindowStatus, RruleSchedule, Schedule,
+    Weekday, WeeklyHours, WindowSelector, WindowType,
+};

@@ -1,0 +1,1 @@
+//! HTTP out: one client, one root store, one guard.

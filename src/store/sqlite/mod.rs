@@ -1,0 +1,1 @@
+//! The embedded home: SQLite in a directory.
