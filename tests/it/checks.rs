@@ -1,1 +1,4 @@
-//! checks.
+//! Checks that look outward: what they say of real and of misbehaving servers.
+
+mod outbound;
+mod peers;

@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module per story.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 mod checks;
 mod cli;
 mod demo;
