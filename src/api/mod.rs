@@ -20,13 +20,15 @@ pub use gate::{
     ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
 };
 pub use names::{
-    ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_SUBJECT, Resource,
-    VERSION, name_of, namespace_of,
+    ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION,
+    LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
 };
 pub use probe::{
     DownRule, HttpBody, HttpExpect, HttpLatency, HttpProbe, Probe, ProbeSpec, ProbeStatus, TcpProbe, UpRule,
 };
-pub use run::{Attempt, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types};
+pub use run::{
+    Attempt, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,
+};
 pub use window::{
     Calendar, CronSchedule, DateRange, ReleaseWindow, ReleaseWindowSpec, ReleaseWindowStatus, RruleSchedule, Schedule,
     Weekday, WeeklyHours, WindowSelector, WindowType,

@@ -15,6 +15,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 pub const LABEL_QUESTION: &str = "probegate.io/question";
 /// On a run: the key of its subject (gate, cluster and target).
 pub const LABEL_SUBJECT: &str = "probegate.io/subject";
+/// On a run: the key of its subject and revision. A block after a batch is final for that key.
+pub const LABEL_REVISION: &str = "probegate.io/revision";
 /// On a run: the gate's name.
 pub const LABEL_GATE: &str = "probegate.io/gate";
 /// On a run: the change's id, cut to what a label can hold.

@@ -87,6 +87,14 @@ pub struct GateRunStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub decided_at: Option<Timestamp>,
+    /// What the final verdict rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// How long the run has been measuring, in milliseconds, without the time that it was held
+    /// until a known instant: what the timeout is compared with.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub measured_millis: i64,
     /// The latest instant that the evaluation has seen: time never goes back behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -111,6 +119,24 @@ pub struct GateRunStatus {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// What a final verdict rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// Every enforced check passed, or one failed.
+    Checks,
+    /// Something was still unknown at the timeout, and the gate's policy decided.
+    Unknown,
+    /// An override of the whole verdict.
+    Override,
+    /// A block after an earlier batch, which is final for its revision.
+    Standing,
+    /// Somebody cancelled the run.
+    Cancelled,
+    /// Another revision came before the run was decided.
+    Void,
 }
 
 const fn first() -> u32 {

@@ -100,6 +100,12 @@ impl Question {
         ])
     }
 
+    /// The identity of the revision within its subject: what a block after a batch is final for.
+    #[must_use]
+    pub fn revision_key(&self) -> QuestionKey {
+        QuestionKey::over(&[&self.subject().key().to_string(), &self.change.revision])
+    }
+
     /// What verdicts pile up about.
     #[must_use]
     pub fn subject(&self) -> Subject {
