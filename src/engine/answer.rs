@@ -13,13 +13,14 @@ const TROUBLE_RETRY_SECONDS: u64 = 5;
 
 /// The answer that a run's record gives at `now`.
 pub(super) fn of_status(id: &str, status: &GateRunStatus, retry_after: Option<Duration>, now: Timestamp) -> Answer {
-    let retry = match (status.verdict, status.until) {
-        (Verdict::Pass, _) => None,
-        (Verdict::Block, until) => until.map(|until| seconds_until(until, now)),
-        (Verdict::Wait, _) => {
-            Some(retry_after.map_or(TROUBLE_RETRY_SECONDS, |after| after.as_secs_f64().ceil() as u64))
-        }
-    };
+    let retry =
+        match (status.verdict, status.until) {
+            (Verdict::Pass, _) => None,
+            (Verdict::Block, until) => until.map(|until| seconds_until(until, now)),
+            (Verdict::Wait, _) => Some(retry_after.map_or(TROUBLE_RETRY_SECONDS, |after| {
+                after.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
+            })),
+        };
     Answer {
         verdict: status.verdict,
         id: id.to_owned(),

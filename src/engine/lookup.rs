@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// A decided run in memory that still answers.
-    pub(super) fn from_memory(&self, key: QuestionKey) -> Option<Answer> {
+    pub(super) fn remembered_answer(&self, key: QuestionKey) -> Option<Answer> {
         let inner = &self.inner;
         let remembered = inner.remembered(key)?;
         let Remembered { run, id, overrides } = remembered.as_ref();
@@ -101,7 +101,7 @@ impl Engine {
     }
 
     /// Asks the run of a question, and creates it where there is none.
-    pub(super) async fn from_run(
+    pub(super) async fn answer_of_run(
         &self,
         question: Question,
         key: QuestionKey,

@@ -178,11 +178,11 @@ impl Ask for Engine {
     async fn ask(&self, question: Question, wait: Duration) -> Result<Answer, AskError> {
         let question = self.admitted(question)?;
         let key = question.key();
-        if let Some(answer) = self.from_memory(key) {
+        if let Some(answer) = self.remembered_answer(key) {
             self.inner.metrics.answers_from_memory.inc();
             return Ok(answer);
         }
-        self.from_run(question, key, wait).await
+        self.answer_of_run(question, key, wait).await
     }
 
     async fn cancel(&self, namespace: &str, run: &str, actor: &str, reason: &str) -> Result<Answer, AskError> {

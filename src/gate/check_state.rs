@@ -121,7 +121,7 @@ impl CheckState {
         } else if report.since.is_some() {
             self.since = report.since;
         }
-        self.due = self.next_due(planned, &report, now);
+        self.due = Self::next_due(planned, &report, now);
         self.outcome = report.outcome;
         self.summary = report.summary;
         self.until = report.until;
@@ -142,7 +142,7 @@ impl CheckState {
     }
 
     /// When to look again. A failed check has decided; one that passes once is done.
-    fn next_due(&self, planned: &PlannedCheck, report: &Report, now: Moment) -> Option<Duration> {
+    fn next_due(planned: &PlannedCheck, report: &Report, now: Moment) -> Option<Duration> {
         let interval = planned.interval.to_std();
         let gap = match report.outcome {
             Outcome::Fail if planned.enforced() || planned.once => return None,

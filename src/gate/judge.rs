@@ -64,7 +64,7 @@ impl Machine {
             return Judgement::Final(ruling);
         }
         let heard: Vec<Heard<'_>> = self.heard(now).filter(|heard| heard.planned.enforced()).collect();
-        if let Some(ruling) = self.failed(&heard, now) {
+        if let Some(ruling) = Self::failed(&heard, now) {
             return Judgement::Final(ruling);
         }
         if let Some(back) = self.clock_back {
@@ -90,7 +90,7 @@ impl Machine {
         }
         match self.unheard(timed_out) {
             Some(name) => open(format!("every enforced check passed; {name} has not answered yet"), None),
-            None => Judgement::Final(self.rule(Verdict::Pass, Cause::Checks, self.pass_reason(&heard), &heard, now)),
+            None => Judgement::Final(Self::rule(Verdict::Pass, Cause::Checks, self.pass_reason(&heard), &heard, now)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Machine {
     }
 
     /// A block as soon as one enforced check has failed: nothing waits for the rest.
-    fn failed(&self, heard: &[Heard<'_>], now: Moment) -> Option<Ruling> {
+    fn failed(heard: &[Heard<'_>], now: Moment) -> Option<Ruling> {
         let failed: Vec<&Heard<'_>> = heard.iter().filter(|heard| heard.fails()).collect();
         let first = failed.first()?;
         let what = match first.overridden {
@@ -157,7 +157,7 @@ impl Machine {
             None => first.state.summary.clone(),
         };
         let more = if failed.len() > 1 { format!(" (and {} more)", failed.len() - 1) } else { String::new() };
-        Some(self.rule(Verdict::Block, Cause::Checks, format!("{} failed: {what}{more}", first.name()), heard, now))
+        Some(Self::rule(Verdict::Block, Cause::Checks, format!("{} failed: {what}{more}", first.name()), heard, now))
     }
 
     /// The timeout is over and something is still not known: the gate's policy decides.
@@ -165,18 +165,17 @@ impl Machine {
         let Some(first) = missing.first() else { return measuring(missing) };
         let what = format!("{} is still not known after {}: {}", first.name(), self.plan.timeout, first.state.summary);
         let verdict = match self.plan.on_unknown {
-            OnUnknown::Wait => return open(what, None),
             OnUnknown::Block => Verdict::Block,
             // A rollback may go all the same; what else a gate lets pass has to have soaked.
             OnUnknown::Pass if self.soaked => Verdict::Pass,
-            OnUnknown::Pass => return open(what, None),
+            OnUnknown::Wait | OnUnknown::Pass => return open(what, None),
         };
         let reason = match (verdict, self.plan.rollback) {
             (Verdict::Pass, true) => format!("a rollback is not held: {what}"),
             (Verdict::Pass, false) => format!("passed by the gate's onUnknown policy: {what}"),
             _ => what,
         };
-        Judgement::Final(self.rule(verdict, Cause::Unknown, reason, heard, now))
+        Judgement::Final(Self::rule(verdict, Cause::Unknown, reason, heard, now))
     }
 
     /// The first check that does not count and has not looked once: it is recorded, so it is given
@@ -206,7 +205,7 @@ impl Machine {
         reason
     }
 
-    fn rule(&self, verdict: Verdict, cause: Cause, reason: String, heard: &[Heard<'_>], now: Moment) -> Ruling {
+    fn rule(verdict: Verdict, cause: Cause, reason: String, heard: &[Heard<'_>], now: Moment) -> Ruling {
         let overrides = heard.iter().filter_map(|heard| heard.overridden.map(ActiveOverride::used)).collect();
         Ruling { verdict, cause, reason, at: now.wall, overrides }
     }

@@ -185,7 +185,7 @@ impl Machine {
     fn advance(&mut self, now: Moment) -> Moment {
         let mono = now.mono.max(self.last.mono);
         if !self.held {
-            self.measured += mono - self.last.mono;
+            self.measured += mono.saturating_sub(self.last.mono);
         }
         let back = self.last.wall.duration_since(now.wall);
         self.clock_back = (back > CLOCK_TOLERANCE).then_some(back);

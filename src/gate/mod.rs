@@ -18,6 +18,8 @@ mod judge;
 mod machine;
 mod plan;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use event::{ActiveOverride, Effect, Event, Moment, Standing};
 pub use machine::{Machine, Resume};
