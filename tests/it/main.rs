@@ -1,6 +1,15 @@
 //! The integration tests: one binary, a module per story.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test may fail loudly, its helpers too; clippy knows only the functions marked as tests"
+)]
 
 mod checks;
 mod cli;

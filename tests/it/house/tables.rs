@@ -1,0 +1,122 @@
+//! What is allowed, as tables; every exception carries its reason.
+
+/// The most lines of a source file, its test module not counted.
+pub const MAX_LINES: usize = 400;
+/// The most lines of `src/main.rs`.
+pub const MAX_MAIN_LINES: usize = 40;
+
+/// Files that may be longer, up to how many lines, and why.
+pub const LENGTHS: &[(&str, usize, &str)] =
+    &[("src/api/gate.rs", 520, "one resource is read on one page, as its users read it")];
+
+/// Which top-level modules each top-level module may import; its own is always allowed.
+///
+/// From the bottom to the rim: words, resources; pure decisions; the store's interface; what the
+/// engine stands on; adapters, which do not know each other; the composition; the command line.
+pub const IMPORTS: &[(&str, &[&str])] = &[
+    // Words and values. They stand on nothing of ours.
+    ("model", &[]),
+    ("clock", &[]),
+    ("telemetry", &[]),
+    // Resources.
+    ("api", &["model"]),
+    // Decisions: pure.
+    ("windows", &["model", "api"]),
+    ("rules", &["model", "api"]),
+    ("gate", &["model", "api"]),
+    // Interfaces and what implements them.
+    ("store", &["model", "api", "clock"]),
+    ("checks", &["model", "api", "windows", "rules", "store", "clock", "calendars", "outbound"]),
+    ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
+    // Adapters: they do not know each other, except that every call out goes through `outbound`.
+    ("outbound", &["model", "api", "clock"]),
+    ("calendars", &["model", "api", "windows", "store", "clock", "outbound"]),
+    ("probes", &["model", "api", "store", "clock", "checks", "outbound"]),
+    ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock"]),
+    ("server", &["model", "api", "windows", "engine", "store", "clock"]),
+    // The composition root, and who stands on it.
+    (
+        "app",
+        &[
+            "model",
+            "api",
+            "windows",
+            "rules",
+            "gate",
+            "store",
+            "checks",
+            "engine",
+            "clock",
+            "telemetry",
+            "outbound",
+            "calendars",
+            "probes",
+            "config",
+            "server",
+        ],
+    ),
+    ("demo", &["model", "api", "engine", "store", "clock", "app", "config", "server"]),
+    (
+        "cli",
+        &[
+            "model",
+            "api",
+            "windows",
+            "rules",
+            "gate",
+            "store",
+            "checks",
+            "engine",
+            "clock",
+            "telemetry",
+            "outbound",
+            "calendars",
+            "probes",
+            "config",
+            "server",
+            "app",
+            "demo",
+        ],
+    ),
+    ("lib", &[]),
+    ("main", &["cli"]),
+];
+
+/// Modules that decide: no input, no output, no clock, no runtime.
+pub const PURE: &[&str] = &["model", "api", "windows", "rules", "gate"];
+
+/// What pure modules do not touch.
+pub const IMPURE: &[&str] = &[
+    "tokio::",
+    "futures::",
+    "async ",
+    ".await",
+    "std::fs",
+    "std::net",
+    "std::io",
+    "std::process",
+    "std::thread",
+    "reqwest",
+    "hyper",
+    "axum",
+    "rusqlite",
+    "prometheus",
+    "tracing::",
+];
+
+/// What only one module may say, and why.
+pub const ONLY_IN: &[(&str, &[&str], &str)] = &[
+    (
+        "config",
+        &["env::var", "env::set_var", "env::remove_var", "env::current_dir", "env::temp_dir", "env::home_dir"],
+        "only `config` reads the environment",
+    ),
+    ("clock", &["Timestamp::now", "Zoned::now", "SystemTime::now"], "only `clock` reads the wall clock"),
+    ("store", &["rusqlite"], "only the store's embedded home knows its database"),
+    ("server", &["axum::serve", "axum::Router"], "only `server` speaks HTTP to callers (and the demo's two services)"),
+    ("outbound", &["reqwest::Client::builder", "reqwest::ClientBuilder"], "every call out goes through `outbound`"),
+];
+
+/// Exceptions to [`ONLY_IN`]: the file, the words, and why.
+pub const ALSO_IN: &[(&str, &str, &str)] =
+    &[("src/demo/", "axum::", "the demo's two services are HTTP servers of their own")];
