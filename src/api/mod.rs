@@ -5,14 +5,17 @@
 //! a union is a struct of optional members of which exactly one is set, as in Kubernetes' own
 //! types, because that is what a structural schema can say and an editor can complete.
 
+mod any;
 mod condition;
 mod exception;
 mod gate;
 mod names;
 mod probe;
 mod run;
+pub mod schema;
 mod window;
 
+pub use any::{AnyResource, KINDS};
 pub use condition::{Condition, ConditionStatus, set_condition};
 pub use exception::{Effect, Override, OverrideSpec, OverrideState, OverrideStatus, Revocation};
 pub use gate::{

@@ -1,1 +1,24 @@
-//! The module `config`.
+//! Files and the environment: YAML with positions, checked against the schemas, and the config
+//! directory that is followed while the server runs.
+//!
+//! A document goes through three hands: `tree` (YAML with the place of every key and value, under
+//! limits), `walk` (the schema of its kind, everything wrong and not only the first) and the types
+//! of `api`.
+
+mod cel;
+mod diagnostic;
+mod discover;
+mod document;
+mod env;
+mod load;
+mod scalar;
+mod shape;
+mod tree;
+mod walk;
+
+pub use diagnostic::{Diagnostic, Position, Severity, nearest};
+pub use discover::{Found, MAX_DIRECTORY_DEPTH, MAX_ENTRIES, MAX_FILES, PathError};
+pub use document::Sourced;
+pub use env::{env, env_flag, env_path};
+pub use load::{Loaded, MAX_SCRIPT_BYTES, load, load_text};
+pub use tree::{Content, Key, MAX_ALIASES, MAX_DEPTH, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_NODES, Node};

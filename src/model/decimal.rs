@@ -103,6 +103,7 @@ impl JsonSchema for Decimal {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-preserve-unknown-fields": true,
+            "x-probegate-text": "decimal",
             "description": "A decimal number such as `0.001`, with or without quotes."
         })
     }

@@ -247,6 +247,7 @@ impl JsonSchema for Period {
         json_schema!({
             "type": "string",
             "maxLength": 32,
+            "x-probegate-text": "duration",
             "pattern": r"^([0-9]+(w|d|h|m|s|ms))+$|^[Pp]([0-9]+[WwDd])*([Tt]([0-9]+[HhMmSs])+)?$",
             "description": "A duration such as `30s`, `5m`, `1h30m`, `2d` or `PT8H`."
         })

@@ -1,1 +1,4 @@
-//! files.
+//! Files: what is read from them, and what is said about what is wrong.
+
+#[path = "files/load.rs"]
+mod load;

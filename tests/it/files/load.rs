@@ -1,0 +1,32 @@
+//! The loader on real files.
+
+use std::path::{Path, PathBuf};
+
+use probegate::config::{Loaded, load, load_text};
+
+fn data(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
+}
+
+fn messages(loaded: &Loaded) -> Vec<String> {
+    loaded.diagnostics.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_kind_reads_from_one_file_of_several_documents() {
+    let loaded = load(&[data("valid/checkout.yaml")]).unwrap();
+    assert_eq!(messages(&loaded), Vec::<String>::new());
+    let kinds: Vec<_> = loaded.all().map(probegate::api::AnyResource::kind).collect();
+    assert_eq!(kinds, ["Gate", "ReleaseWindow", "Probe", "Probe", "GateRun", "Override"]);
+    assert_eq!(loaded.windows().next().unwrap().spec.schedule.as_ref().unwrap().weekly[0].from, "09:00");
+    assert!(loaded.resources[1].resource.annotation("probegate.io/source").unwrap().ends_with("checkout.yaml:25"));
+}
+
+#[test]
+fn a_list_holds_resources() {
+    let text =
+        "apiVersion: v1\nkind: List\nitems:\n- kind: Probe\n  metadata: {name: a}\n  spec: {tcp: {address: 'a:1'}}\n";
+    let loaded = load_text("list.yaml", text.as_bytes());
+    assert_eq!(messages(&loaded), Vec::<String>::new());
+    assert_eq!(loaded.probes().count(), 1);
+}
