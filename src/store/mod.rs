@@ -7,6 +7,7 @@
 
 mod cache;
 mod ledger;
+pub mod limits;
 pub mod sqlite;
 
 use std::sync::Arc;
