@@ -4,6 +4,8 @@ mod check;
 mod crds;
 mod demo;
 mod exit;
+mod global;
+mod output;
 mod overrides;
 mod rule;
 mod run;
@@ -14,41 +16,43 @@ mod window;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
+pub use global::{Global, LogFormat};
+pub use output::{Colour, Output};
+
+/// The most worker threads of the runtime: the work waits for sockets and the disk, not for cores.
+const MAX_WORKERS: usize = 4;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  pass, or done
+  1  block, or not valid
+  2  wait, or unknown
+  3  wrong use, or an error
+
+Examples:
+  probegate demo
+  probegate validate gates/
+  probegate check -f gates/ --gate shop/checkout --revision v42
+  probegate serve -f gates/ --data /var/lib/probegate";
 
 /// The check that a rollout must pass before and after every batch.
 #[derive(Debug, Parser)]
-#[command(name = "probegate", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "probegate",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    after_help = AFTER_HELP
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// What every command takes.
-#[derive(Debug, Clone, clap::Args)]
-pub struct Global {
-    /// How to print the result.
-    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
-/// How a result is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people: fits the terminal.
-    Table,
-    /// For programs.
-    Json,
-    /// For programs and files.
-    Yaml,
-    /// For CI systems that show test results.
-    Junit,
-    /// Workflow commands of GitHub Actions: annotations on lines.
-    Github,
 }
 
 /// The verbs.
@@ -84,30 +88,67 @@ enum Command {
 /// Reads the arguments, runs the command, prints what went wrong, and tells the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    exit::code_of(run())
+    match Cli::try_parse() {
+        Ok(cli) => exit::code_of(run(cli)),
+        Err(error) => exit::code_of_usage(&error),
+    }
 }
 
-fn run() -> anyhow::Result<Exit> {
-    let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let global = cli.global;
-    runtime.block_on(async {
-        match cli.command {
-            Command::Demo(args) => demo::run(args, &global).await,
-            Command::Serve(args) => serve::run(args, &global).await,
-            Command::Check(args) => check::run(args, &global).await,
-            Command::Run(args) => run::run(args, &global).await,
-            Command::Window(args) => window::run(args, &global).await,
-            Command::Override(args) => overrides::run(args, &global).await,
-            Command::Rule(args) => rule::run(args, &global).await,
-            Command::Validate(args) => validate::run(args, &global).await,
-            Command::Crds(args) => crds::run(args, &global).await,
-            Command::Token(args) => token::run(args, &global).await,
-            Command::Completions { shell } => {
-                let mut command = <Cli as clap::CommandFactory>::command();
-                clap_complete::generate(shell, &mut command, "probegate", &mut std::io::stdout());
-                Ok(Exit::Pass)
+fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.clamp(2, MAX_WORKERS))
+        .thread_name("probegate")
+        .enable_all()
+        .build()
+        .context("while starting the runtime")?;
+    runtime.block_on(dispatch(cli.command, &cli.global))
+}
+
+async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
+    match command {
+        Command::Demo(args) => demo::run(args, global).await,
+        Command::Serve(args) => serve::run(args, global).await,
+        Command::Check(args) => check::run(args, global).await,
+        Command::Run(args) => run::run(args, global).await,
+        Command::Window(args) => window::run(args, global).await,
+        Command::Override(args) => overrides::run(args, global).await,
+        Command::Rule(args) => rule::run(args, global).await,
+        Command::Validate(args) => validate::run(args, global).await,
+        Command::Crds(args) => crds::run(args, global).await,
+        Command::Token(args) => token::run(args, global).await,
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    // Into memory first: the generator does not expect a reader that goes away.
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "probegate", &mut text);
+    output::Printer::write(&String::from_utf8_lossy(&text))?;
+    Ok(Exit::Pass)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_option_says_what_it_is_for() {
+        fn walk(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} says nothing");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path}: {} says nothing", argument.get_id());
+            }
+            for below in command.get_subcommands() {
+                walk(below, &format!("{path} {}", below.get_name()));
             }
         }
-    })
+        walk(&Cli::command(), "probegate");
+    }
 }
