@@ -22,6 +22,8 @@ pub struct PastRun {
     pub point: Point,
     /// The verdict; [`Verdict::Wait`] while it is open.
     pub verdict: Verdict,
+    /// Of an open run: the known instant that it waits for, where there is one.
+    pub until: Option<Timestamp>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was decided, where it was.

@@ -100,6 +100,7 @@ fn past(object: Object) -> Option<((Timestamp, String, String), Arc<PastRun>)> {
         batch: run.spec.batch,
         point: run.spec.point,
         verdict: status.map_or(Verdict::Wait, |status| status.verdict),
+        until: status.filter(|status| status.verdict == Verdict::Wait).and_then(|status| status.until),
         created_at,
         decided_at: status.and_then(|status| status.decided_at),
         void: status.is_some_and(|status| status.voided.is_some()),
