@@ -5,20 +5,27 @@
 //! limits), `walk` (the schema of its kind, everything wrong and not only the first) and the types
 //! of `api`.
 
+mod apply;
 mod cel;
 mod diagnostic;
+mod directory;
 mod discover;
 mod document;
 mod env;
+mod health;
 mod load;
+mod reload;
 mod scalar;
 mod shape;
 mod tree;
 mod walk;
+mod watcher;
 
 pub use diagnostic::{Diagnostic, Position, Severity, nearest};
+pub use directory::{Directory, Following, Scripts};
 pub use discover::{Found, MAX_DIRECTORY_DEPTH, MAX_ENTRIES, MAX_FILES, PathError};
 pub use document::Sourced;
 pub use env::{env, env_flag, env_path};
+pub use health::Health;
 pub use load::{Loaded, MAX_SCRIPT_BYTES, load, load_text};
 pub use tree::{Content, Key, MAX_ALIASES, MAX_DEPTH, MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_NODES, Node};

@@ -2,3 +2,6 @@
 
 #[path = "files/load.rs"]
 mod load;
+
+#[path = "files/reload.rs"]
+mod reload;

@@ -1,0 +1,233 @@
+//! The config directory: loaded into the store, watched, and loaded again when something changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Mutex, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{apply, stored};
+use super::diagnostic::{Diagnostic, Position};
+use super::health::{Health, Metrics, Outcome};
+use super::load::{Loaded, load};
+use super::reload::plan;
+use super::watcher::Watcher;
+use crate::clock::Clock;
+use crate::store::Store;
+
+/// The texts of the rule files (`*.rhai`) below a config directory, by their path in it.
+pub type Scripts = BTreeMap<String, String>;
+
+/// How long the directory must be quiet before it is read: an editor writes a file in several
+/// steps, and a config map changes in three.
+const QUIET: Duration = Duration::from_millis(150);
+/// How long a directory that is never quiet is waited for.
+const QUIET_AT_MOST: Duration = Duration::from_secs(2);
+
+/// How a directory is followed.
+#[derive(Debug, Clone)]
+pub struct Following {
+    /// How often the directory is read although nothing was heard: events get lost on network file
+    /// systems and when queues overflow.
+    pub rescan: Duration,
+}
+
+impl Default for Following {
+    fn default() -> Self {
+        Self { rescan: Duration::from_secs(30) }
+    }
+}
+
+/// A config directory that is being followed.
+#[derive(Clone)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    health: ArcSwap<Health>,
+    metrics: Metrics,
+    scripts: watch::Sender<Arc<Scripts>>,
+    /// One reload at a time; what was told to the log already.
+    told: Mutex<BTreeSet<Diagnostic>>,
+}
+
+impl Directory {
+    /// Loads the directory into the store, and follows it in a task of its own until `shutdown`.
+    /// When this returns, the store holds what could be loaded; what could not is in
+    /// [`Self::health`]. The task ends with `shutdown` and can be waited for.
+    pub async fn follow(
+        root: PathBuf,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        following: Following,
+        shutdown: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let health = Health {
+            directory: root.display().to_string(),
+            healthy: false,
+            files: 0,
+            resources: 0,
+            broken: Vec::new(),
+            warnings: 0,
+            last_reload: None,
+            last_success: None,
+        };
+        let inner = Inner {
+            root,
+            store,
+            clock,
+            health: ArcSwap::from_pointee(health),
+            metrics: Metrics::default(),
+            scripts: watch::Sender::new(Arc::default()),
+            told: Mutex::new(BTreeSet::new()),
+        };
+        let directory = Self { inner: Arc::new(inner) };
+        // The watch begins before the first load: what changes in between is not missed.
+        let watcher = Watcher::new(&directory.inner.root);
+        directory.reload().await;
+        let task = tokio::spawn(directory.clone().run(watcher, following, shutdown));
+        (directory, task)
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn health(&self) -> Arc<Health> {
+        self.inner.health.load_full()
+    }
+
+    /// The rule files, now and whenever they change. A file that cannot be read keeps its last
+    /// text.
+    #[must_use]
+    pub fn scripts(&self) -> watch::Receiver<Arc<Scripts>> {
+        self.inner.scripts.subscribe()
+    }
+
+    /// Adds the metrics of the directory.
+    pub fn register(&self, registry: &mut Registry) {
+        self.inner.metrics.register(registry);
+    }
+
+    async fn run(self, mut watcher: Watcher, following: Following, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = watcher.changed() => {
+                    watcher.quiet(QUIET, QUIET_AT_MOST).await;
+                    watcher.renew_if_replaced(&self.inner.root);
+                }
+                () = tokio::time::sleep(following.rescan) => watcher.renew(&self.inner.root),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.reload() => {}
+            }
+        }
+    }
+
+    /// Reads the directory now and brings the store up to it.
+    pub async fn reload(&self) {
+        let mut told = self.inner.told.lock().await;
+        let (outcome, health, broken) = self.load_and_apply().await;
+        tell(&mut told, &health);
+        self.inner.metrics.count(outcome, &health, broken);
+        self.inner.health.store(Arc::new(health));
+    }
+
+    async fn load_and_apply(&self) -> (Outcome, Health, usize) {
+        let inner = &self.inner;
+        let before = inner.health.load_full();
+        let now = inner.clock.now();
+        let root = inner.root.display().to_string();
+        let failed = |rule: &'static str, message: String| {
+            let broken = vec![Diagnostic::error(rule, &root, Position::START, message)];
+            (Outcome::Failure, Health { healthy: false, broken, last_reload: Some(now), ..(*before).clone() }, 1)
+        };
+        let loaded = match read(&inner.root).await {
+            Ok(loaded) => loaded,
+            Err(message) => return failed("directory", message),
+        };
+        let stored = match stored(inner.store.as_ref()).await {
+            Ok(stored) => stored,
+            Err(error) => return failed("store", format!("the stored resources cannot be listed: {error}")),
+        };
+        let mut plan = plan(&root, &loaded, stored);
+        let changes = plan.steps.len();
+        if let Err(error) = apply(inner.store.as_ref(), std::mem::take(&mut plan.steps)).await {
+            return failed("store", format!("the resources cannot be written: {error}"));
+        }
+        self.send_scripts(&loaded, &plan.broken);
+        if changes > 0 {
+            tracing::info!(directory = %root, changes, resources = plan.resources, "The config directory was loaded.");
+        }
+        let (mut errors, warnings): (Vec<_>, Vec<_>) =
+            loaded.diagnostics.iter().chain(&plan.troubles).cloned().partition(Diagnostic::is_error);
+        errors.sort();
+        let healthy = errors.is_empty();
+        let files: BTreeSet<&String> = errors.iter().map(|error| &error.file).collect();
+        let broken_files = files.len();
+        let health = Health {
+            directory: root,
+            healthy,
+            files: loaded.files.len(),
+            resources: plan.resources,
+            broken: errors,
+            warnings: warnings.len(),
+            last_reload: Some(now),
+            last_success: if healthy { Some(now) } else { before.last_success },
+        };
+        (if healthy { Outcome::Success } else { Outcome::Partial }, health, broken_files)
+    }
+
+    /// Sends the rule files on where they differ. One that is broken keeps its last text.
+    fn send_scripts(&self, loaded: &Loaded, broken: &BTreeSet<String>) {
+        let emptied = loaded.files.is_empty() && broken.contains(&self.inner.root.display().to_string());
+        self.inner.scripts.send_if_modified(|current| {
+            let mut scripts = loaded.scripts.clone();
+            for (path, text) in current.iter() {
+                let file = self.inner.root.join(path).display().to_string();
+                if emptied || broken.contains(&file) {
+                    scripts.insert(path.clone(), text.clone());
+                }
+            }
+            let differs = **current != scripts;
+            if differs {
+                *current = Arc::new(scripts);
+            }
+            differs
+        });
+    }
+}
+
+/// One line per new trouble, and one when all is well again.
+fn tell(told: &mut BTreeSet<Diagnostic>, health: &Health) {
+    for trouble in health.broken.iter().filter(|trouble| !told.contains(*trouble)) {
+        tracing::error!(
+            file = %trouble.file, line = trouble.line, column = trouble.column, error = %trouble.text(),
+            "A part of the config directory is broken; its last good state stays in force."
+        );
+    }
+    if !told.is_empty() && health.broken.is_empty() {
+        tracing::info!(directory = %health.directory, "The config directory is in order again.");
+    }
+    *told = health.broken.iter().cloned().collect();
+}
+
+async fn read(root: &Path) -> Result<Loaded, String> {
+    let path = root.to_owned();
+    let loading = tokio::task::spawn_blocking(move || {
+        if !path.is_dir() {
+            return Err("the config directory is not there: the last good state stays in force".to_owned());
+        }
+        load(&[path]).map_err(|error| error.to_string())
+    });
+    loading.await.unwrap_or_else(|error| Err(format!("the loader failed: {error}")))
+}
