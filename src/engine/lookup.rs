@@ -139,7 +139,10 @@ impl Engine {
         let id = id_of(&latest);
         let number = latest.status.as_ref().map_or(1, |status| status.attempt);
         match state_of(&latest, &self.overrides_on(question), now) {
-            AttemptState::Open => Ok(Found::Open(self.start(latest, question.clone(), None).await)),
+            AttemptState::Open => {
+                let standing = self.standing(question).await?;
+                Ok(Found::Open(self.start(latest, question.clone(), standing).await))
+            }
             AttemptState::Answers => {
                 let answer = latest.status.as_ref().map(|status| answer::of_status(&id, status, None, now));
                 self.inner.remember(key, latest);
@@ -290,7 +293,8 @@ impl Engine {
         let number = match &other {
             Some(other) => match state_of(other, &self.overrides_on(&question), self.inner.parts.clock.now()) {
                 AttemptState::Open => {
-                    let open = self.start(other.clone(), question, None).await;
+                    let standing = self.standing(&question).await?;
+                    let open = self.start(other.clone(), question, standing).await;
                     self.follow(run, open);
                     return Ok(());
                 }

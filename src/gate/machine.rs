@@ -67,7 +67,7 @@ impl Machine {
             overrides: Vec::new(),
             cancelled: None,
             superseded: None,
-            last: now,
+            last: Moment { wall: now.wall.max(resume.started_at), mono: now.mono },
             clock_back: None,
             measured: Duration::ZERO,
             soak_until: now.mono + to_std(soak - soaked_for),
@@ -109,7 +109,7 @@ impl Machine {
         let was_held = status.checks.iter().any(|check| check.outcome == Outcome::Pending && check.until.is_some());
         let gap = if was_held { Duration::ZERO } else { to_std(now.wall.duration_since(seen_at)) };
         self.measured = Duration::from_millis(u64::try_from(status.measured_millis).unwrap_or(0)) + gap;
-        self.last.wall = now.wall.max(seen_at);
+        self.last.wall = self.last.wall.max(seen_at);
     }
 
     /// Whether the verdict is final.

@@ -19,5 +19,6 @@ mod files;
 mod house;
 mod rules;
 mod server;
+mod simulation;
 mod store;
 mod windows;
