@@ -1,7 +1,7 @@
 //! A resident copy of every resource of one kind, kept current by a watch.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -53,17 +53,20 @@ impl<R: Resource> Cache<R> {
                 return;
             }
         };
-        let mut items = self.shared.items.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What takes time is done before the lock is taken: readers do not wait for it.
         match event {
             WatchEvent::Listed(objects) => {
-                *items = objects.into_iter().filter_map(read::<R>).collect();
+                let all = objects.into_iter().filter_map(read::<R>).collect();
+                *self.write() = all;
             }
-            WatchEvent::Applied(object) => items.extend(read::<R>(object)),
+            WatchEvent::Applied(object) => {
+                let one = read::<R>(object);
+                self.write().extend(one);
+            }
             WatchEvent::Deleted(object) => {
-                items.remove(&(object.namespace, object.name));
+                self.write().remove(&(object.namespace, object.name));
             }
         }
-        drop(items);
         self.shared.version.send_modify(|version| *version += 1);
     }
 
@@ -98,8 +101,12 @@ impl<R: Resource> Cache<R> {
         self.read().values().cloned().collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Items<R>> {
-        self.shared.items.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, Items<R>> {
+        self.shared.items.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Items<R>> {
+        self.shared.items.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

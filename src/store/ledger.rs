@@ -1,19 +1,26 @@
 //! What has happened lately: the runs that budgets, breakers and windows count.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{Object, Query, Store, StoreError, WatchEvent};
-use crate::api::{GateRun, name_of, namespace_of};
+use crate::api::{GateRun, Resource, name_of, namespace_of};
 use crate::model::{PastRun, Verdict};
 
 /// The most runs that are remembered: hundreds of changes a day with tens of questions each, for a
 /// week. About 1 KB each.
 pub const MAX_PAST_RUNS: usize = 20_000;
+/// Runs that are read at once at the start: each comes with its evidence, of which nothing stays.
+const PAGE: usize = 100;
+/// How long the first reading waits after trouble before it goes on.
+const PAUSE: Duration = Duration::from_secs(1);
+
+type Key = (Timestamp, String, String);
 
 /// The latest runs of all gates in memory. Cheap to clone; all clones are one ledger.
 #[derive(Debug, Clone)]
@@ -23,7 +30,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Shared {
-    runs: RwLock<BTreeMap<(Timestamp, String, String), Arc<PastRun>>>,
+    runs: RwLock<BTreeMap<Key, Arc<PastRun>>>,
     synced: watch::Sender<bool>,
 }
 
@@ -34,34 +41,67 @@ impl Ledger {
             Self { shared: Arc::new(Shared { runs: RwLock::new(BTreeMap::new()), synced: watch::Sender::new(false) }) };
         let writer = ledger.clone();
         let run = async move {
-            let query = Query { limit: MAX_PAST_RUNS, ..Query::default() };
-            let mut events = store.watch("GateRun", query);
+            // The list of the watch only says where it begins; the past itself is read in pages.
+            let query = Query { limit: 1, ..Query::default() };
+            let mut events = store.watch(GateRun::KIND, query);
             while let Some(event) = events.next().await {
-                writer.take(event);
+                match event {
+                    Ok(WatchEvent::Listed(_)) => {
+                        writer.read_past(store.as_ref()).await;
+                        writer.shared.synced.send_replace(true);
+                    }
+                    Ok(WatchEvent::Applied(object)) => writer.add(past(object)),
+                    Ok(WatchEvent::Deleted(object)) => {
+                        // A record that retention has removed still happened: it stays until it is the oldest.
+                        tracing::trace!(name = object.name, "A deleted run stays in the ledger.");
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "The ledger's watch is in trouble; what it knows stays in use.");
+                    }
+                }
             }
         };
         (ledger, run)
     }
 
-    fn take(&self, event: Result<WatchEvent<Object>, StoreError>) {
-        let mut runs = self.shared.runs.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match event {
-            Ok(WatchEvent::Listed(objects)) => *runs = objects.into_iter().filter_map(past).collect(),
-            Ok(WatchEvent::Applied(object)) => runs.extend(past(object)),
-            Ok(WatchEvent::Deleted(object)) => {
-                // A record that retention has removed still happened: it stays until it is the oldest.
-                tracing::trace!(name = object.name, "A deleted run stays in the ledger.");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "The ledger's watch is in trouble; what it knows stays in use.");
-                return;
+    /// Reads the newest runs page by page: one page at a time is in memory, whatever is stored.
+    async fn read_past(&self, store: &dyn Store) {
+        let mut query = Query { limit: PAGE, ..Query::default() };
+        let mut left = MAX_PAST_RUNS;
+        while left > 0 {
+            let page = match store.list(GateRun::KIND, &query).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.tell(&error);
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            left = left.saturating_sub(page.items.len());
+            self.add(page.items.into_iter().filter_map(past));
+            let Some(next) = page.next else { break };
+            query.after = Some(next);
+        }
+    }
+
+    fn tell(&self, error: &StoreError) {
+        tracing::warn!(%error, synced = self.synced(), "The past runs cannot be read; tried again.");
+    }
+
+    fn add(&self, new: impl IntoIterator<Item = (Key, Arc<PastRun>)>) {
+        // Read before the lock is taken: whoever counts does not wait for that.
+        let new: Vec<_> = new.into_iter().collect();
+        let mut runs = self.shared.runs.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, run) in new {
+            // A page may be ahead of the events that come after it: what is decided stays so.
+            let ahead = runs.get(&key).is_some_and(|old| old.decided_at.is_some() && run.decided_at.is_none());
+            if !ahead {
+                runs.insert(key, run);
             }
         }
         while runs.len() > MAX_PAST_RUNS {
             runs.pop_first();
         }
-        drop(runs);
-        self.shared.synced.send_replace(true);
     }
 
     /// Whether the past has been read: before that, counting it would be guessing.
@@ -80,30 +120,31 @@ impl Ledger {
     /// The runs created at or after `since`, oldest first.
     #[must_use]
     pub fn since(&self, since: Timestamp) -> Vec<Arc<PastRun>> {
-        let runs = self.shared.runs.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let runs = self.shared.runs.read().unwrap_or_else(PoisonError::into_inner);
         runs.range((since, String::new(), String::new())..).map(|(_, run)| Arc::clone(run)).collect()
     }
 }
 
-fn past(object: Object) -> Option<((Timestamp, String, String), Arc<PastRun>)> {
+fn past(object: Object) -> Option<(Key, Arc<PastRun>)> {
     let run: GateRun = object
         .into_resource()
         .inspect_err(|error| tracing::warn!(%error, "A stored run cannot be read and is not counted."))
         .ok()?;
     let created_at = run.metadata.creation_timestamp.as_ref()?.0;
+    let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
     let status = run.status.as_ref();
     let past = PastRun {
-        name: name_of(&run).to_owned(),
-        namespace: namespace_of(&run).to_owned(),
-        gate: run.spec.gate.clone(),
-        change: run.spec.change.clone(),
-        batch: run.spec.batch,
-        point: run.spec.point,
+        name: name.clone(),
+        namespace: namespace.clone(),
         verdict: status.map_or(Verdict::Wait, |status| status.verdict),
         until: status.filter(|status| status.verdict == Verdict::Wait).and_then(|status| status.until),
         created_at,
         decided_at: status.and_then(|status| status.decided_at),
         void: status.is_some_and(|status| status.voided.is_some()),
+        gate: run.spec.gate,
+        change: run.spec.change,
+        batch: run.spec.batch,
+        point: run.spec.point,
     };
-    Some(((created_at, past.namespace.clone(), past.name.clone()), Arc::new(past)))
+    Some(((created_at, namespace, name), Arc::new(past)))
 }

@@ -129,8 +129,10 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Unavailable`], and [`StoreError::Invalid`] for a foreign `after`.
     async fn list(&self, kind: &'static str, query: &Query) -> Result<Page<Object>, StoreError>;
 
-    /// Begins with [`WatchEvent::Listed`] and never ends by itself; trouble is an item, after
-    /// which the stream goes on. A watcher that lags behind gets another `Listed`.
+    /// Begins with [`WatchEvent::Listed`] and never ends while the store lives; trouble is an item,
+    /// after which the stream goes on. A watcher that lags behind gets another `Listed`. With a
+    /// limit, `Listed` holds the newest so many, and every later change is told whatever its age.
+    /// What leaves the query is told as deleted.
     fn watch(&self, kind: &'static str, query: Query) -> BoxStream<'static, Result<WatchEvent<Object>, StoreError>>;
 
     /// Gives it uid, generation, creationTimestamp and resourceVersion. Unlike Kubernetes, a status
@@ -141,7 +143,9 @@ pub trait Store: Send + Sync + 'static {
     async fn create(&self, object: Object) -> Result<Object, StoreError>;
 
     /// Writes metadata and spec where `metadata.resourceVersion` is still the stored one (absent:
-    /// whatever is stored); the status stays. Generation goes up when the spec differs.
+    /// whatever is stored) and `metadata.uid` is the stored one or absent; the status stays.
+    /// Generation goes up when the spec differs. Where nothing differs nothing is written, and the
+    /// resourceVersion stays.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Conflict`], [`StoreError::Invalid`],

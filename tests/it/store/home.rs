@@ -63,7 +63,13 @@ impl Clock for HandClock {
 }
 
 /// A resource with a spec of one field.
-pub(crate) fn object(kind: &'static str, namespace: &str, name: &str, labels: Value, spec: Value) -> Object {
+pub(crate) fn object(
+    kind: &'static str,
+    namespace: &str,
+    name: &str,
+    labels: impl Into<Value>,
+    spec: impl Into<Value>,
+) -> Object {
     Object {
         kind,
         namespace: namespace.to_owned(),
@@ -71,8 +77,8 @@ pub(crate) fn object(kind: &'static str, namespace: &str, name: &str, labels: Va
         body: json!({
             "apiVersion": "probegate.io/v1alpha1",
             "kind": kind,
-            "metadata": {"namespace": namespace, "name": name, "labels": labels},
-            "spec": spec,
+            "metadata": {"namespace": namespace, "name": name, "labels": labels.into()},
+            "spec": spec.into(),
         }),
     }
 }
