@@ -72,3 +72,42 @@ impl Drop for Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::{Options, SqliteStore};
+
+    fn place() -> (tempfile::TempDir, Arc<Place>) {
+        let dir = tempfile::tempdir().unwrap();
+        drop(SqliteStore::open(dir.path(), Options::default()).unwrap());
+        let place = Arc::new(Place::directory(dir.path()).unwrap());
+        (dir, place)
+    }
+
+    #[test]
+    fn a_check_that_is_dropped_before_it_begins_ends_at_once() {
+        let (_dir, place) = place();
+        let health = Arc::new(Health::new(place.name()));
+        let started = Instant::now();
+
+        drop(Check::start(&place, &health).unwrap());
+
+        assert!(started.elapsed() < DELAY);
+        health.check("looking").unwrap();
+    }
+
+    #[test]
+    fn damage_that_the_check_finds_is_remembered() {
+        let (dir, place) = place();
+        let connection = place.reader().unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(open::DATABASE)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0xAA; 4_096], 4_096).unwrap();
+        let health = Health::new(place.name());
+
+        check(&connection, &health);
+
+        let error = health.check("writing").unwrap_err().to_string();
+        assert!(error.starts_with("while writing: the database ") && error.contains(" is damaged ("), "{error}");
+    }
+}

@@ -213,3 +213,66 @@ impl Store for SqliteStore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn large(index: usize) -> Object {
+        let (namespace, name) = ("shop".to_owned(), format!("run-{index}"));
+        let body = json!({"spec": {"gate": "checkout"}, "status": {"reason": "because ".repeat(400)}});
+        Object { kind: GateRun::KIND, namespace, name, body }
+    }
+
+    async fn bound_pages(store: &SqliteStore, pages: u32) {
+        let bound = move |connection: &rusqlite::Connection| connection.pragma_update(None, "max_page_count", pages);
+        store.pool.read("bounding", bound).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn without_room_writes_are_refused_until_there_is_room() {
+        let store = SqliteStore::in_memory().unwrap();
+        bound_pages(&store, 60).await;
+
+        let mut written = 0;
+        let error = loop {
+            match store.create(large(written)).await {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+        };
+
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "while creating GateRun shop/run-{written}: the database in memory says: database or disk is full; \
+                 make room on its disk, the store goes on by itself"
+            )
+        );
+        assert_eq!(store.list(GateRun::KIND, &Query::default()).await.unwrap().items.len(), written);
+        bound_pages(&store, 10_000).await;
+        store.create(large(written)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_read_that_was_given_up_keeps_its_place_until_it_ends() {
+        let store = SqliteStore::in_memory().unwrap();
+        let (began, begins) = tokio::sync::oneshot::channel();
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let slow = store.pool.read("waiting", move |_| {
+            let _ = began.send(());
+            let _ = ends.recv();
+            Ok(())
+        });
+        tokio::select! {
+            _ = slow => panic!("it cannot have ended"),
+            started = begins => started.unwrap(),
+        }
+        end.send(()).unwrap();
+
+        store.create(large(1)).await.unwrap();
+        assert!(store.get(GateRun::KIND, "shop", "run-1").await.unwrap().is_some());
+    }
+}

@@ -23,7 +23,7 @@ pub(super) struct Pool {
 
 #[derive(Debug)]
 struct Inner {
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     idle: Mutex<Vec<Shared>>,
     health: Arc<Health>,
     /// Keeps the directory locked as long as anybody reads.
@@ -37,7 +37,8 @@ impl Pool {
             Place::Memory => (1, vec![Arc::clone(writer)]),
             Place::File { .. } => (MAX_READERS, Vec::new()),
         };
-        Self { inner: Arc::new(Inner { permits: Semaphore::new(readers), idle: Mutex::new(idle), health, place }) }
+        let permits = Arc::new(Semaphore::new(readers));
+        Self { inner: Arc::new(Inner { permits, idle: Mutex::new(idle), health, place }) }
     }
 
     /// Runs `work` with a connection on a thread that may block.
@@ -47,10 +48,14 @@ impl Pool {
         work: impl FnOnce(&Connection) -> Result<T, rusqlite::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let ended = |why: String| StoreError::Unavailable { doing: doing.to_owned(), why };
-        let permit = self.inner.permits.acquire().await.map_err(|error| ended(error.to_string()))?;
+        let permit = Arc::clone(&self.inner.permits).acquire_owned().await.map_err(|error| ended(error.to_string()))?;
         let inner = Arc::clone(&self.inner);
-        let result = tokio::task::spawn_blocking(move || inner.with(work)).await;
-        drop(permit);
+        let blocking = move || {
+            // Held by the thread: a caller that goes away does not end the work.
+            let _permit = permit;
+            inner.with(work)
+        };
+        let result = tokio::task::spawn_blocking(blocking).await;
         result.map_err(|error| ended(error.to_string()))?.map_err(|error| self.inner.health.trouble(doing, &error))
     }
 }

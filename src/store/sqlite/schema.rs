@@ -51,3 +51,57 @@ fn is_foreign(connection: &Connection, version: i64) -> Result<bool, rusqlite::E
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(id != 0 || version != 0 || tables != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "CREATE TABLE notes (text TEXT)";
+    const SECOND: &str = "ALTER TABLE notes ADD COLUMN at INTEGER; UPDATE notes SET at = 7";
+
+    fn migrated(connection: &mut Connection, steps: &[&str]) -> Result<(), String> {
+        migrate(connection, Path::new("x.db"), steps).map_err(|error| error.to_string())
+    }
+
+    fn version(connection: &Connection) -> i64 {
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn every_step_is_taken_once_and_in_order() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrated(&mut connection, &[FIRST]).unwrap();
+        connection.execute("INSERT INTO notes VALUES ('old')", []).unwrap();
+
+        for _ in 0..2 {
+            migrated(&mut connection, &[FIRST, SECOND]).unwrap();
+        }
+
+        let row: (String, i64) =
+            connection.query_row("SELECT text, at FROM notes", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        assert_eq!((row, version(&connection)), (("old".to_owned(), 7), 2));
+    }
+
+    #[test]
+    fn a_step_that_fails_half_way_leaves_the_version_before_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrated(&mut connection, &[FIRST]).unwrap();
+        connection.execute("INSERT INTO notes VALUES ('old')", []).unwrap();
+
+        let error = migrated(&mut connection, &[FIRST, "DELETE FROM notes; SELECT nonsense"]).unwrap_err();
+
+        assert!(error.starts_with("while bringing the tables up to date in x.db: "), "{error}");
+        let rows: i64 = connection.query_row("SELECT count(*) FROM notes", [], |row| row.get(0)).unwrap();
+        assert_eq!((rows, version(&connection)), (1, 1));
+    }
+
+    #[test]
+    fn a_version_below_zero_is_foreign() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", -3).unwrap();
+
+        let error = migrated(&mut connection, &[FIRST]).unwrap_err();
+
+        assert_eq!(error, "x.db is a database of another program: choose another data directory");
+    }
+}
