@@ -4,6 +4,8 @@
 //! Adding a kind is adding a file, a field in `api::Check` and a line in the table that the
 //! composition root fills ([`Table`]).
 
+pub mod probes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,7 @@ pub use body::{BodyError, read_limited, read_start};
 pub use client::{Client, ClientOptions, Outbound, explain, refusal};
 pub use guard::{Guard, Refused};
 pub use lookup::{GuardedLookup, Lookup, LookupError, SystemLookup};
-pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets};
+pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets, hide};
 pub use tls::{TlsError, TlsOptions, roots, tls_config};
 
 /// What other servers know us by.

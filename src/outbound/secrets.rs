@@ -1,9 +1,10 @@
 //! Secrets from files below one directory.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use secrecy::{SecretBox, SecretString};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use tokio::io::AsyncReadExt;
 
 /// The largest secret: the longest tokens in use (OIDC with many groups) stay below it.
@@ -117,11 +118,34 @@ impl Secrets {
     }
 }
 
+/// What stands in place of a secret.
+const HIDDEN: &[u8] = b"[hidden]";
+
+/// `bytes` without any of the secrets: an answer may repeat what was sent.
+#[must_use]
+pub fn hide<'a>(bytes: &'a [u8], secrets: &[SecretString]) -> Cow<'a, [u8]> {
+    let mut bytes = Cow::Borrowed(bytes);
+    for secret in secrets.iter().map(|secret| secret.expose_secret().as_bytes()).filter(|secret| !secret.is_empty()) {
+        let mut rest: &[u8] = &bytes;
+        let mut out = Vec::new();
+        while let Some(place) = rest.windows(secret.len()).position(|window| window == secret) {
+            let (before, from) = rest.split_at(place);
+            out.extend_from_slice(before);
+            out.extend_from_slice(HIDDEN);
+            rest = from.split_at(secret.len()).1;
+        }
+        if !out.is_empty() {
+            out.extend_from_slice(rest);
+            bytes = Cow::Owned(out);
+        }
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rstest::rstest;
-    use secrecy::ExposeSecret;
 
     fn secrets() -> (tempfile::TempDir, Secrets) {
         let base = tempfile::tempdir().unwrap();
@@ -186,5 +210,12 @@ mod tests {
     async fn without_a_directory_the_option_is_named() {
         let message = Secrets::default().text("token").await.unwrap_err().to_string();
         assert!(message.contains("--secrets"), "{message}");
+    }
+
+    #[test]
+    fn a_secret_that_is_repeated_is_hidden() {
+        let secrets = ["s3cret".into(), "other".into(), "".into()];
+        assert_eq!(&*hide(b"s3cret, other, s3cret!", &secrets), b"[hidden], [hidden], [hidden]!");
+        assert_eq!(&*hide(b"nothing", &secrets), b"nothing");
     }
 }

@@ -2,3 +2,6 @@
 
 mod outbound;
 mod peers;
+mod probes;
+mod probing;
+mod world;

@@ -26,12 +26,12 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("gate", &["model", "api"]),
     // Interfaces and what implements them.
     ("store", &["model", "api", "clock"]),
-    ("checks", &["model", "api", "windows", "rules", "store", "clock", "calendars", "outbound"]),
+    ("checks", &["model", "api", "windows", "rules", "store", "clock", "calendars", "outbound", "probes"]),
     ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
     // Adapters: they do not know each other, except that every call out goes through `outbound`.
     ("outbound", &["model", "api", "clock"]),
     ("calendars", &["model", "api", "windows", "store", "clock", "outbound"]),
-    ("probes", &["model", "api", "store", "clock", "checks", "outbound"]),
+    ("probes", &["model", "api", "store", "clock", "outbound"]),
     ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock"]),
     ("server", &["model", "api", "windows", "engine", "store", "clock"]),
     // The composition root, and who stands on it.

@@ -1,0 +1,258 @@
+//! What a round notes while it is under way, so that a round that is cut off can still tell where
+//! it was.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::result::{Durations, Failure, Observation, Phase, Reason};
+
+/// The most log lines of a round: each address tried is one, and the exchange a few more.
+const MAX_LOG: usize = 64;
+/// The longest log line or message.
+const MAX_LINE: usize = 400;
+
+/// The notes of one round.
+#[derive(Debug)]
+pub struct Trace {
+    start: Instant,
+    deadline: Instant,
+    phase: Phase,
+    phase_start: Instant,
+    durations: Durations,
+    marks: Option<Arc<Marks>>,
+    facts: BTreeMap<&'static str, Value>,
+    log: Vec<String>,
+}
+
+/// When bytes went to and fro; see [`Timed`].
+#[derive(Debug, Default)]
+pub struct Marks {
+    seen: Mutex<(Option<Instant>, Option<Instant>)>,
+}
+
+impl Marks {
+    /// The last write before anything was read, and the first read.
+    fn get(&self) -> (Option<Instant>, Option<Instant>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wrote(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.1.is_none() {
+            seen.0 = Some(Instant::now());
+        }
+    }
+
+    fn read(&self) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.1.is_none() {
+            seen.1 = Some(Instant::now());
+        }
+    }
+}
+
+impl Trace {
+    /// Begins now, and ends after `timeout`.
+    #[must_use]
+    pub fn begin(timeout: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            start: now,
+            deadline: now + timeout,
+            phase: Phase::Resolve,
+            phase_start: now,
+            durations: Durations::default(),
+            marks: None,
+            facts: BTreeMap::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// When the round ends.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The time that is left.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// The time that has gone.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Ends the current phase and begins another.
+    pub fn enter(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.durations.add(self.phase, now - self.phase_start);
+        self.phase = phase;
+        self.phase_start = now;
+    }
+
+    /// Begins the exchange: request, processing and transfer are told apart by the bytes that go
+    /// through a [`Timed`] stream with these marks.
+    pub fn exchange(&mut self) -> Arc<Marks> {
+        self.enter(Phase::Request);
+        let marks = Arc::new(Marks::default());
+        self.marks = Some(Arc::clone(&marks));
+        marks
+    }
+
+    /// Notes what was seen.
+    pub fn fact(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.facts.insert(name, value.into());
+    }
+
+    /// Notes what happened.
+    pub fn log(&mut self, line: impl Into<String>) {
+        if self.log.len() < MAX_LOG {
+            let line = format!("{:>7.1} ms  {}", self.start.elapsed().as_secs_f64() * 1_000.0, line.into());
+            self.log.push(cut(&line));
+        }
+    }
+
+    /// Divides the exchange at its marks and ends the current phase.
+    fn settle(&mut self) {
+        if let Some(marks) = self.marks.take() {
+            let (wrote, read) = marks.get();
+            for (mark, next) in [(wrote, Phase::Processing), (read, Phase::Transfer)] {
+                if let Some(at) = mark {
+                    self.durations.add(self.phase, at.saturating_duration_since(self.phase_start));
+                    self.phase_start = at.max(self.phase_start);
+                    self.phase = next;
+                }
+            }
+        }
+        self.durations.add(self.phase, self.phase_start.elapsed());
+    }
+
+    /// Ends with what the kind said; `None` where the time ran out before it said anything.
+    #[must_use]
+    pub fn finish(mut self, ended: Option<Result<(), Failure>>) -> Observation {
+        self.settle();
+        let timeout = self.deadline - self.start;
+        let (success, failure) = match ended {
+            Some(Ok(())) => (true, None),
+            // A success with a reason: degraded.
+            Some(Err(failure)) => (failure.reason == Reason::Latency, Some(failure)),
+            None => {
+                let message = format!("no end of {} within {} ms", self.phase, timeout.as_millis());
+                (false, Some(Failure::new(Reason::Timeout, message)))
+            }
+        };
+        let message = failure.as_ref().map_or_else(|| "as expected".to_owned(), |failure| cut(&failure.message));
+        self.log(message.clone());
+        Observation {
+            success,
+            reason: failure.as_ref().map(|failure| failure.reason),
+            phase: (!success).then_some(self.phase),
+            message,
+            durations: self.durations,
+            facts: self.facts,
+            log: self.log,
+        }
+    }
+}
+
+fn cut(line: &str) -> String {
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE + 1).collect();
+    if line.chars().count() > MAX_LINE { line.chars().take(MAX_LINE - 1).chain(['…']).collect() } else { line }
+}
+
+/// A stream that marks when bytes were written and read.
+#[derive(Debug)]
+pub(super) struct Timed<S> {
+    stream: S,
+    marks: Arc<Marks>,
+}
+
+impl<S> Timed<S> {
+    /// Puts marks on a stream.
+    pub(super) const fn new(stream: S, marks: Arc<Marks>) -> Self {
+        Self { stream, marks }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.marks.read();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.marks.wrote();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_is_cut_off_names_the_phase_it_was_in() {
+        let mut trace = Trace::begin(Duration::from_secs(1));
+        tokio::time::advance(Duration::from_millis(200)).await;
+        trace.enter(Phase::Connect);
+        tokio::time::advance(Duration::from_millis(800)).await;
+        let seen = trace.finish(None);
+        assert_eq!((seen.reason, seen.phase), (Some(Reason::Timeout), Some(Phase::Connect)));
+        assert_eq!(seen.message, "no end of connect within 1000 ms");
+        assert_eq!(seen.durations.get(Phase::Resolve), Some(Duration::from_millis(200)));
+        assert_eq!(seen.durations.get(Phase::Connect), Some(Duration::from_millis(800)));
+        assert_eq!(seen.durations.get(Phase::Tls), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_exchange_is_divided_where_bytes_went_through() {
+        let mut trace = Trace::begin(Duration::from_secs(5));
+        let marks = trace.exchange();
+        tokio::time::advance(Duration::from_millis(10)).await;
+        marks.wrote();
+        tokio::time::advance(Duration::from_millis(20)).await;
+        marks.read();
+        tokio::time::advance(Duration::from_millis(30)).await;
+        marks.read();
+        marks.wrote();
+        let seen = trace.finish(Some(Ok(())));
+        let millis = |phase| seen.durations.get(phase).map(|duration| duration.as_millis());
+        assert_eq!(millis(Phase::Request), Some(10));
+        assert_eq!(millis(Phase::Processing), Some(20));
+        assert_eq!(millis(Phase::Transfer), Some(30));
+        assert_eq!(seen.durations.total(), Duration::from_millis(60));
+        assert_eq!((seen.success, seen.phase), (true, None));
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_has_an_end() {
+        let long = cut(&"a\nb".repeat(1_000));
+        assert_eq!((long.chars().count(), long.contains('\n')), (MAX_LINE, false));
+    }
+}

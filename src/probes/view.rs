@@ -1,0 +1,114 @@
+//! What can be read of a probe, and which probes are meant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::result::{Durations, Judgement, Observation, Phase, Reason};
+use crate::model::{Expression, Labels, ProbeState};
+
+/// Labels that every probe has, beside its own, for selectors.
+const LABEL_NAMESPACE: &str = "probegate.io/namespace";
+const LABEL_NAME: &str = "probegate.io/name";
+
+/// One round, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Round {
+    /// Its run id: a UUID of version 7.
+    #[serde(serialize_with = "as_text")]
+    pub id: Uuid,
+    /// When it began.
+    pub at: Timestamp,
+    /// What it says about the target.
+    pub judgement: Judgement,
+    /// Why it did not succeed, or is degraded.
+    pub reason: Option<Reason>,
+    /// Where it failed.
+    pub phase: Option<Phase>,
+    /// The reason as a sentence; absent where all was as expected.
+    pub message: Option<Arc<str>>,
+    /// How long each phase took.
+    pub durations: Durations,
+}
+
+/// One probe, as it stands.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeView {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its kind; nothing where the spec is invalid.
+    pub kind: Option<&'static str>,
+    /// The state.
+    pub state: ProbeState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in one line.
+    pub reason: String,
+    /// What is wrong with its spec: then it is not probed at all.
+    pub invalid: Option<String>,
+    /// Whether no round has said anything yet.
+    pub warming_up: bool,
+    /// When the first of the rounds began that have failed in a row, where the last one has.
+    pub failing_since: Option<Timestamp>,
+    /// The time between the starts of two rounds.
+    #[serde(skip)]
+    pub interval: Duration,
+    /// How long a round may take.
+    #[serde(skip)]
+    pub timeout: Duration,
+    /// How many rounds in a row turn it down.
+    pub failures: u32,
+    /// How many rounds it has made.
+    pub rounds: u64,
+    /// In how many slots none could be made.
+    pub missed: u64,
+    /// The last round in full.
+    pub last: Option<Arc<Observation>>,
+}
+
+/// Which probes: those whose labels meet every requirement, in all namespaces, and those named, in
+/// one. An empty selector selects nothing.
+///
+/// Beside its own labels every probe has `probegate.io/namespace` and `probegate.io/name`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProbeSelector {
+    /// Labels by equality.
+    pub labels: Labels,
+    /// Set-based requirements.
+    pub expressions: Vec<Expression>,
+    /// The namespace of `names`.
+    pub namespace: String,
+    /// Names.
+    pub names: Vec<String>,
+}
+
+impl ProbeSelector {
+    pub(super) fn matches(&self, (namespace, name): &(String, String), labels: &Labels) -> bool {
+        let named = *namespace == self.namespace && self.names.contains(name);
+        named || self.matches_labels(namespace, name, labels)
+    }
+
+    fn matches_labels(&self, namespace: &str, name: &str, labels: &Labels) -> bool {
+        if self.labels.is_empty() && self.expressions.is_empty() {
+            return false;
+        }
+        let mut labels = labels.clone();
+        labels.insert(LABEL_NAMESPACE.to_owned(), namespace.to_owned());
+        labels.insert(LABEL_NAME.to_owned(), name.to_owned());
+        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.expressions.iter().all(|expression| expression.matches(&labels))
+    }
+}
+
+fn as_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
