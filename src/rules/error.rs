@@ -4,6 +4,7 @@ use std::fmt;
 
 use rhai::{EvalAltResult, ParseError, Position};
 
+use super::complaint::Complaint;
 use super::sandbox::{
     EVALUATION_BUDGET, MAX_ARRAY, MAX_CALL_LEVELS, MAX_MAP, MAX_MODULES, MAX_OPERATIONS, MAX_STRING_BYTES,
     MAX_VARIABLES,
@@ -76,6 +77,14 @@ impl ScriptError {
         Self { kind, why: bounded(&why.into(), MAX_WHY), path: None, line: None, column: None }
     }
 
+    /// The same error in the file `path`, unless a file is named already.
+    pub(super) fn in_file(mut self, path: &str) -> Self {
+        if self.path.is_none() {
+            self.path = Some(path.to_owned());
+        }
+        self
+    }
+
     pub(super) fn at(mut self, position: Position) -> Self {
         self.line = position.line();
         self.column = position.position();
@@ -118,6 +127,10 @@ fn describe(cause: &EvalAltResult) -> (ScriptErrorKind, String) {
         E::ErrorDataTooLarge(what, _) => limit(format!(
             "{what} is beyond the limit ({MAX_STRING_BYTES} bytes in texts, {MAX_ARRAY} in lists, {MAX_MAP} in maps)"
         )),
+        E::ErrorRuntime(value, _) if value.is::<Complaint>() => {
+            let why = value.read_lock::<Complaint>().map(|complaint| complaint.0.clone());
+            (ScriptErrorKind::Runtime, why.unwrap_or_default())
+        }
         E::ErrorRuntime(value, _) => {
             let text = if value.is_unit() { "nothing".to_owned() } else { value.to_string() };
             (ScriptErrorKind::Thrown, format!("it threw: {text}"))

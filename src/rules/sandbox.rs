@@ -97,6 +97,11 @@ fn log(line: &str) {
     });
 }
 
+/// What the evaluation on this thread has printed so far.
+pub(super) fn take_log() -> Vec<String> {
+    LOG.take()
+}
+
 /// Runs `work` in the sandbox's thread, with its stack and its deadline, and waits for it.
 ///
 /// # Errors
