@@ -4,6 +4,7 @@
 //! `windows`, `rules`, `gate`); input and output stand at the rim.
 
 pub mod api;
+pub mod calendars;
 pub mod checks;
 pub mod cli;
 pub mod clock;

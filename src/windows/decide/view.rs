@@ -115,17 +115,17 @@ impl<'a> Bound<'a> {
         Stretch { since, until }
     }
 
-    /// `freeze year-end: year-end quiet (OPS-1, platform-team)`.
+    /// `freeze year-end (year-end quiet, OPS-1, platform-team)`.
     pub(super) fn title(&self) -> String {
         let spec = &self.window.spec;
         let kind = match self.kind() {
             WindowType::Freeze => "freeze",
             WindowType::Allow => "allow window",
         };
-        let reason = spec.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let beside: Vec<&str> = [&spec.ticket, &spec.owner].into_iter().flatten().map(String::as_str).collect();
+        let beside = [&spec.reason, &spec.ticket, &spec.owner].into_iter().flatten().map(String::as_str);
+        let beside: Vec<&str> = beside.collect();
         let beside = if beside.is_empty() { String::new() } else { format!(" ({})", beside.join(", ")) };
-        format!("{kind} {}{reason}{beside}", self.window.name)
+        format!("{kind} {}{beside}", self.window.name)
     }
 
     pub(super) fn trouble(&self) -> String {
