@@ -1,0 +1,130 @@
+//! From the store's watches to events.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::select_all;
+use jiff::SignedDuration;
+use lru::LruCache;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::api::runs::RunSummary;
+use super::api::windows::WindowSummary;
+use super::app::App;
+use crate::api::{GateRun, Override, ReleaseWindow, Resource, name_of, namespace_of};
+use crate::store::{Object, Query, WatchEvent};
+
+/// How many resources the standing is remembered of: those that change lately.
+const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
+/// How many runs a watch begins with: those that may still be decided soon.
+const FIRST_RUNS: usize = 500;
+/// A resource that is not remembered and whose news is older than this had it told before.
+const NEWS: SignedDuration = SignedDuration::from_secs(60);
+
+/// What an event tells of.
+type Memory = LruCache<(&'static str, String, String), Mark>;
+
+/// What was last told of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    /// Decided, revoked or in force.
+    turned: bool,
+    /// Made void.
+    void: bool,
+}
+
+/// One kind's way to events.
+struct News {
+    mark: Mark,
+    /// When it turned, or was created.
+    at: Option<jiff::Timestamp>,
+    created: &'static str,
+    turned: &'static str,
+    about: String,
+}
+
+/// Turns what the store tells into events until `stop`.
+pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
+    let watch = |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, ..Query::default() });
+    let mut all =
+        select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0), watch(ReleaseWindow::KIND, 0)]);
+    let mut memory = Memory::new(MAX_REMEMBERED);
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = all.next() => event,
+        };
+        match event {
+            Some(Ok(WatchEvent::Listed(objects))) => {
+                for object in objects {
+                    take(&app, &mut memory, object, true);
+                }
+            }
+            Some(Ok(WatchEvent::Applied(object))) => take(&app, &mut memory, object, false),
+            Some(Ok(WatchEvent::Deleted(object))) => {
+                memory.pop(&(object.kind, object.namespace, object.name));
+            }
+            Some(Err(error)) => tracing::warn!(%error, "A watch for the event stream is in trouble; it goes on."),
+            None => return,
+        }
+    }
+}
+
+fn take(app: &App, memory: &mut Memory, object: Object, listed: bool) {
+    match object.kind {
+        GateRun::KIND => told(app, memory, object, listed, news_of_run, RunSummary::of),
+        Override::KIND => told(app, memory, object, listed, news_of_override, Clone::clone),
+        ReleaseWindow::KIND => told(app, memory, object, listed, news_of_window, WindowSummary::of),
+        _ => {}
+    }
+}
+
+fn told<R: Resource, T: Serialize>(
+    app: &App,
+    memory: &mut Memory,
+    object: Object,
+    listed: bool,
+    news: fn(&R) -> News,
+    data: fn(&R) -> T,
+) {
+    let Ok(resource) = object.into_resource::<R>() else { return };
+    let key = (R::KIND, namespace_of(&resource).to_owned(), name_of(&resource).to_owned());
+    let news = news(&resource);
+    let before = memory.put(key, news.mark);
+    // The first list of a watch tells how things stand, not what has happened; a later one may hold
+    // what was missed, and only what is remembered can tell.
+    let fresh = !listed && news.at.is_none_or(|at| app.now().duration_since(at) < NEWS);
+    let kind = match before {
+        Some(before) if before.void != news.mark.void => "run.void",
+        Some(before) if before.turned != news.mark.turned => news.turned,
+        Some(_) => return,
+        None if !fresh => return,
+        None if news.mark.turned => news.turned,
+        None => news.created,
+    };
+    app.hub.tell(kind, namespace_of(&resource), &news.about, &data(&resource));
+}
+
+fn news_of_run(run: &GateRun) -> News {
+    let status = run.status.as_ref();
+    let decided = status.and_then(|status| status.decided_at);
+    let created = run.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let mark = Mark { turned: decided.is_some(), void: status.is_some_and(|status| status.voided.is_some()) };
+    News { mark, at: decided.or(created), created: "run.created", turned: "run.decided", about: run.spec.gate.clone() }
+}
+
+fn news_of_override(item: &Override) -> News {
+    let revoked = item.status.as_ref().and_then(|status| status.revoked.as_ref()).map(|revoked| revoked.at);
+    let created = item.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let about = item.spec.gate.clone().or_else(|| item.spec.window.clone()).unwrap_or_default();
+    let mark = Mark { turned: revoked.is_some(), void: false };
+    News { mark, at: revoked.or(created), created: "override.created", turned: "override.revoked", about }
+}
+
+fn news_of_window(window: &ReleaseWindow) -> News {
+    let mark = Mark { turned: window.status.as_ref().is_some_and(|status| status.in_force), void: false };
+    let about = name_of(window).to_owned();
+    News { mark, at: None, created: "window.turned", turned: "window.turned", about }
+}
