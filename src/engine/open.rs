@@ -73,6 +73,10 @@ impl OpenRuns {
         self.lock().values().find(|run| run.id == id).cloned()
     }
 
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.lock().values().map(|run| run.id.clone()).collect()
+    }
+
     pub(super) fn insert(&self, key: QuestionKey, run: Arc<OpenRun>) {
         self.lock().insert(key, run);
     }

@@ -1,6 +1,7 @@
 //! The engine as a service: answers questions, adopts runs that others have created, and resumes
 //! those that a restart has interrupted.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -113,13 +114,11 @@ impl Engine {
                 event = open.next() => event,
             };
             match event {
-                Some(Ok(WatchEvent::Listed(objects))) => {
-                    for object in objects {
-                        self.adopt(object).await;
-                    }
-                }
+                Some(Ok(WatchEvent::Listed(objects))) => self.listed(objects).await,
                 Some(Ok(WatchEvent::Applied(object))) => self.adopt(object).await,
-                Some(Ok(WatchEvent::Deleted(object))) => self.deleted(&object).await,
+                Some(Ok(WatchEvent::Deleted(object))) => {
+                    self.gone(&object.namespace, &object.name).await;
+                }
                 Some(Err(error)) => tracing::warn!(%error, "The watch on open runs is in trouble."),
                 None => break,
             }
@@ -131,11 +130,25 @@ impl Engine {
         }
     }
 
-    async fn deleted(&self, object: &Object) {
-        let id = format!("{}/{}", object.namespace, object.name);
-        let Some(open) = self.inner.open.by_id(&id) else { return };
-        // A run that was decided leaves the watch as well: only one that is gone was deleted.
-        if let Ok(None) = self.inner.parts.store.get("GateRun", &object.namespace, &object.name).await {
+    /// Takes up what is listed, and ends what goes on here but is not there any more.
+    async fn listed(&self, objects: Vec<Object>) {
+        let listed: HashSet<String> =
+            objects.iter().map(|object| format!("{}/{}", object.namespace, object.name)).collect();
+        for id in self.inner.open.ids() {
+            if let Some((namespace, name)) = id.split_once('/').filter(|_| !listed.contains(&id)) {
+                self.gone(namespace, name).await;
+            }
+        }
+        for object in objects {
+            self.adopt(object).await;
+        }
+    }
+
+    /// A run has left the watch: one that was decided does so as well, so only one that is not in
+    /// the store any more was deleted, which cancels it.
+    async fn gone(&self, namespace: &str, name: &str) {
+        let Some(open) = self.inner.open.by_id(&format!("{namespace}/{name}")) else { return };
+        if let Ok(None) = self.inner.parts.store.get("GateRun", namespace, name).await {
             let order = Order::Cancel { actor: "deletion".to_owned(), reason: "the run was deleted".to_owned() };
             // A full queue has an earlier order in it, which ends the run as well.
             let _ = open.orders.try_send(order);

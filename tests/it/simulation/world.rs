@@ -14,7 +14,7 @@ use probegate::checks::{Check, CompileError, Context, Kind};
 use probegate::clock::Clock;
 use probegate::model::{Outcome, Report};
 use probegate::store::{Object, Page, Query, Store, StoreError, WatchEvent};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::broadcast;
 
 use super::random::Random;
