@@ -13,6 +13,7 @@ mod names;
 mod probe;
 mod run;
 pub mod schema;
+pub mod schema_files;
 mod window;
 
 pub use any::{AnyResource, KINDS};

@@ -15,6 +15,10 @@ use super::{Gate, GateRun, Override, Probe, ReleaseWindow, Resource};
 /// a custom resource definition, which has no place for it.
 pub const TEXT_KIND: &str = "x-probegate-text";
 
+/// The longest value of a label that is taken: Kubernetes allows 63 characters, callers of other
+/// worlds have longer ones.
+const MAX_LABEL_VALUE: u32 = 253;
+
 /// What is known of one kind.
 #[derive(Debug, Clone)]
 pub struct KindSchema {
@@ -50,9 +54,21 @@ fn structural<T: JsonSchema>() -> Value {
         .with_transform(StructuralSchemaRewriter)
         .with_transform(OptionalEnum)
         .with_transform(OptionalIntOrString)
+        .with_transform(bound_labels)
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value()
+}
+
+/// Bounds the values of label maps: an API server estimates what a CEL rule may cost from the
+/// largest value that the schema allows.
+fn bound_labels(schema: &mut schemars::Schema) {
+    schemars::transform::transform_subschemas(&mut bound_labels, schema);
+    if let Some(Value::Object(values)) = schema.get_mut("additionalProperties")
+        && values.get("type").is_some_and(|kind| kind == "string")
+    {
+        values.entry("maxLength").or_insert_with(|| Value::from(MAX_LABEL_VALUE));
+    }
 }
 
 /// The schema of the metadata that a file may give. What the server alone writes (uid,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{apply, stored};
 use super::diagnostic::{Diagnostic, Position};
 use super::health::{Health, Metrics, Outcome};
+use super::judge::{Judgement, judge};
 use super::load::{Loaded, load};
 use super::reload::plan;
 use super::watcher::Watcher;
@@ -151,7 +153,7 @@ impl Directory {
             let broken = vec![Diagnostic::error(rule, &root, Position::START, message)];
             (Outcome::Failure, Health { healthy: false, broken, last_reload: Some(now), ..(*before).clone() }, 1)
         };
-        let loaded = match read(&inner.root).await {
+        let loaded = match read(&inner.root, now).await {
             Ok(loaded) => loaded,
             Err(message) => return failed("directory", message),
         };
@@ -221,13 +223,17 @@ fn tell(told: &mut BTreeSet<Diagnostic>, health: &Health) {
     *told = health.broken.iter().cloned().collect();
 }
 
-async fn read(root: &Path) -> Result<Loaded, String> {
+async fn read(root: &Path, now: Timestamp) -> Result<Loaded, String> {
     let path = root.to_owned();
     let loading = tokio::task::spawn_blocking(move || {
         if !path.is_dir() {
             return Err("the config directory is not there: the last good state stays in force".to_owned());
         }
-        load(&[path]).map_err(|error| error.to_string())
+        let mut loaded = load(&[path]).map_err(|error| format!("{error}: {}", error.source))?;
+        // A name may lead to what was made through the API: that is not judged here.
+        let judged = judge(&loaded, Judgement { now, whole: false });
+        loaded.diagnostics.extend(judged);
+        Ok(loaded)
     });
     loading.await.unwrap_or_else(|error| Err(format!("the loader failed: {error}")))
 }

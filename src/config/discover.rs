@@ -40,7 +40,7 @@ pub(super) struct Discovered {
 
 /// A path that does not exist or cannot be looked at.
 #[derive(Debug, thiserror::Error)]
-#[error("while looking at {}: {source}", path.display())]
+#[error("while looking at {}", path.display())]
 pub struct PathError {
     /// The path.
     pub path: PathBuf,
@@ -147,6 +147,11 @@ impl Search {
 }
 
 fn is_wanted(path: &Path) -> bool {
+    let name = path.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or("");
+    // Examples of rules stand beside them and are no resources.
+    if name.ends_with(".examples.yaml") || name.ends_with(".examples.yml") {
+        return false;
+    }
     let extension = path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or("");
     ["yaml", "yml", "json", "rhai"].iter().any(|wanted| extension.eq_ignore_ascii_case(wanted))
 }

@@ -25,6 +25,8 @@ pub struct Loaded {
     pub files: Vec<Found>,
     /// Rule files below the directories: path relative to the directory that was named, and text.
     pub scripts: BTreeMap<String, String>,
+    /// What the rule files are called in messages, by the same paths.
+    pub script_files: BTreeMap<String, String>,
     /// How many documents of other API groups were left out.
     pub foreign: usize,
 }
@@ -100,15 +102,21 @@ impl Loaded {
 /// # Errors
 /// A path is not there. What is wrong inside is in [`Loaded::diagnostics`].
 pub fn load(paths: &[PathBuf]) -> Result<Loaded, PathError> {
+    load_with(paths, Vec::new())
+}
+
+/// Loads files and directories, and texts as if each were a file of that name: standard input, or
+/// the body of a request.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(paths: &[PathBuf], texts: Vec<(String, Vec<u8>)>) -> Result<Loaded, PathError> {
     let discovered = discover(paths)?;
     let mut loaded = Loaded { diagnostics: discovered.diagnostics, ..Loaded::default() };
     for found in discovered.resources {
         let content = match read_limited(&found.path, MAX_FILE_BYTES) {
             Ok(bytes) => read(&found.name, &bytes, found.named),
-            Err(why) => FileContent {
-                diagnostics: vec![Diagnostic::error("unreadable", &found.name, Position::START, why)],
-                ..FileContent::default()
-            },
+            Err(why) => unreadable(&found.name, why),
         };
         loaded.add(content);
         loaded.files.push(found);
@@ -118,22 +126,30 @@ pub fn load(paths: &[PathBuf]) -> Result<Loaded, PathError> {
             .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "the file is no UTF-8".to_owned()));
         match read {
             Ok(text) => {
-                loaded.scripts.insert(relative(&script.path, &script.root), text);
+                let path = relative(&script.path, &script.root);
+                loaded.script_files.insert(path.clone(), script.name);
+                loaded.scripts.insert(path, text);
             }
             Err(why) => {
                 loaded.diagnostics.push(Diagnostic::error("unreadable", &script.name, Position::START, why));
             }
         }
     }
+    for (name, text) in texts {
+        let content = if text.len() as u64 > MAX_FILE_BYTES {
+            unreadable(&name, format!("it is larger than {MAX_FILE_BYTES} bytes"))
+        } else {
+            read(&name, &text, true)
+        };
+        loaded.add(content);
+        loaded.files.push(Found { path: PathBuf::from(&name), name, root: PathBuf::from("."), named: true });
+    }
     Ok(loaded.settle())
 }
 
-/// Loads one text as if it were a file of that name: standard input, or a body of a request.
-#[must_use]
-pub fn load_text(name: &str, text: &[u8]) -> Loaded {
-    let mut loaded = Loaded::default();
-    loaded.add(read(name, text, true));
-    loaded.settle()
+fn unreadable(name: &str, why: String) -> FileContent {
+    let diagnostics = vec![Diagnostic::error("unreadable", name, Position::START, why)];
+    FileContent { diagnostics, ..FileContent::default() }
 }
 
 /// A path below a directory, with `/` between its parts.
@@ -144,7 +160,7 @@ fn relative(path: &Path, root: &Path) -> String {
 
 /// Reads a file, and never more than `limit` of it: the size is not known beforehand of a pipe or
 /// of a file that grows.
-fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let file = std::fs::File::open(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| format!("the file cannot be read: {error}"))?;

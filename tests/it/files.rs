@@ -5,3 +5,6 @@ mod load;
 
 #[path = "files/reload.rs"]
 mod reload;
+
+#[path = "files/schemas.rs"]
+mod schemas;

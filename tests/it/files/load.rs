@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use probegate::config::{Loaded, load, load_text};
+use probegate::config::{Loaded, load, load_with};
 
 fn data(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(path)
@@ -26,7 +26,7 @@ fn every_kind_reads_from_one_file_of_several_documents() {
 fn a_list_holds_resources() {
     let text =
         "apiVersion: v1\nkind: List\nitems:\n- kind: Probe\n  metadata: {name: a}\n  spec: {tcp: {address: 'a:1'}}\n";
-    let loaded = load_text("list.yaml", text.as_bytes());
+    let loaded = load_with(&[], vec![("list.yaml".into(), text.into())]).unwrap();
     assert_eq!(messages(&loaded), Vec::<String>::new());
     assert_eq!(loaded.probes().count(), 1);
 }
