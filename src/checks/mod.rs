@@ -5,6 +5,7 @@
 //! composition root fills ([`Table`]).
 
 pub mod probes;
+pub mod rule;
 pub mod window;
 
 use std::collections::BTreeMap;

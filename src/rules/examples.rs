@@ -186,16 +186,17 @@ impl ExampleFacts {
             run: "this-run".to_owned(),
             now,
             window: self.window,
-            runs: Vec::new(),
-            probes: self.probes,
+            runs: None,
+            probes: Some(self.probes),
         };
-        facts.runs = self
+        let runs = self
             .runs
             .into_iter()
             .flat_map(|run| (0..run.times.unwrap_or(1).min(MAX_TIMES)).map(move |at| (run.clone(), at)))
             .enumerate()
             .map(|(number, (run, _))| Arc::new(run.into_past(number, &facts)))
             .collect();
+        facts.runs = Some(runs);
         facts
     }
 }

@@ -27,10 +27,10 @@ pub struct Facts {
     pub now: Timestamp,
     /// What the release windows say of the change now. Absent: nobody knows any here.
     pub window: Option<WindowFact>,
-    /// The runs of all gates, lately.
-    pub runs: Vec<Arc<PastRun>>,
-    /// The probes and their states.
-    pub probes: Vec<ProbeFact>,
+    /// The runs of all gates, lately. Absent: not read yet, and a rule that counts them is unknown.
+    pub runs: Option<Vec<Arc<PastRun>>>,
+    /// The probes and their states. Absent: not known yet, and a rule that asks is unknown.
+    pub probes: Option<Vec<ProbeFact>>,
 }
 
 /// What the release windows say.
@@ -87,8 +87,8 @@ impl Facts {
             run: run.to_owned(),
             now,
             window: None,
-            runs: Vec::new(),
-            probes: Vec::new(),
+            runs: None,
+            probes: None,
         }
     }
 
@@ -104,8 +104,10 @@ impl Facts {
             "gate": self.gate,
             "now": self.now,
             "window": self.window,
-            "runs": {"count": self.runs.len(), "since": self.runs.iter().map(|run| run.created_at).min()},
-            "probes": {"count": self.probes.len()},
+            "runs": self.runs.as_ref().map(|runs| {
+                json!({"count": runs.len(), "since": runs.iter().map(|run| run.created_at).min()})
+            }),
+            "probes": self.probes.as_ref().map(|probes| json!({"count": probes.len()})),
         })
     }
 }

@@ -10,12 +10,13 @@ use rhai::{Array, Dynamic, Engine, Map};
 use serde_json::{Value, json};
 
 use super::complaint::{Answer, complain, did_you_mean};
-use super::convert::{Allowance, to_json, to_script, type_name};
+use super::convert::{Allowance, to_json, to_script};
 use super::error::ScriptError;
 use super::facts::{Facts, ProbeFact};
-use super::history::{Filter, PastChange, Scope};
+use super::filter::{filter, labels_of, scope_of, text_of};
+use super::history::PastChange;
 use super::time::{self, Time};
-use crate::model::{Action, Labels, PastRun, Point, Verdict, glob_matches};
+use crate::model::{Labels, PastRun, glob_matches};
 
 /// The most items of a list that a script gets: it is for naming, counting is done here.
 const MAX_LISTED: usize = 200;
@@ -74,6 +75,11 @@ impl Given {
         Dynamic::from_map(entries.into_iter().map(|(name, value)| (name.into(), value)).collect())
     }
 
+    /// The facts, where the past is known.
+    fn known(&self) -> Answer<&Facts> {
+        if self.facts.runs.is_some() { Ok(&self.facts) } else { Err(complain("the past runs are not known yet")) }
+    }
+
     fn time(&self, at: Timestamp) -> Time {
         Time::new(at, self.zone.clone())
     }
@@ -111,35 +117,6 @@ impl Given {
         entries.into_iter().map(|(name, value)| (name.into(), value)).collect()
     }
 
-    fn filter(&self, options: &Map, extra: &[&str]) -> Answer<Filter> {
-        let mut filter = Filter::default();
-        for (name, value) in options {
-            match name.as_str() {
-                "within" => {
-                    let length = time::period(&text_of(name, value)?).map_err(complain)?;
-                    filter.since = self.facts.now.checked_sub(length.exact()).ok();
-                }
-                "since" => filter.since = Some(instant_of(name, value)?),
-                "scope" => filter.scope = scope(value)?,
-                "actions" => filter.actions = words::<Action>(name, value)?,
-                "points" => filter.points = words::<Point>(name, value)?,
-                "verdict" => {
-                    let word = text_of(name, value)?;
-                    filter.verdict = Some(word.parse::<Verdict>().map_err(|error| complain(error.to_string()))?);
-                }
-                other if extra.contains(&other) => {}
-                other => {
-                    let known = ["within", "since", "scope", "actions", "points", "verdict"];
-                    let known = known.iter().chain(extra).copied();
-                    let near = did_you_mean(other, known.clone());
-                    let known = known.collect::<Vec<_>>().join(", ");
-                    return Err(complain(format!("there is no filter `{other}`: the filters are {known}{near}")));
-                }
-            }
-        }
-        Ok(filter)
-    }
-
     /// The latest changes of `changes`, which come oldest first.
     fn list<'a>(&self, changes: impl ExactSizeIterator<Item = (Option<Timestamp>, PastChange<'a>)>) -> Array {
         let older = changes.len().saturating_sub(MAX_LISTED);
@@ -169,6 +146,8 @@ impl Given {
         Ok(self
             .facts
             .probes
+            .as_ref()
+            .ok_or_else(|| complain("the probes are not known yet"))?
             .iter()
             .filter(|probe| fits(&namespace, &probe.namespace) && fits(&name, &probe.name))
             .filter(|probe| labels.iter().all(|(key, value)| probe.labels.get(key) == Some(value)))
@@ -187,40 +166,6 @@ impl Given {
             ("since", probe.since.map_or(Dynamic::UNIT, |at| Dynamic::from(self.time(at)))),
         ];
         Dynamic::from_map(entries.into_iter().map(|(name, value)| (name.into(), value)).collect())
-    }
-
-    /// The scope that this change shares with others in `dimensions`.
-    fn scope_of(&self, dimensions: &Array) -> Answer<Map> {
-        let change = &self.facts.change;
-        let mut scope = Map::new();
-        let mut labels = Map::new();
-        for dimension in dimensions {
-            let dimension = text_of("a dimension of a scope", dimension)?;
-            let value = match dimension.as_str() {
-                "cluster" => change.cluster.as_deref().unwrap_or(""),
-                "namespace" => &self.facts.namespace,
-                "gate" => &self.facts.gate,
-                "target" => &change.target,
-                "actor" => &change.actor,
-                other => {
-                    let Some(label) = other.strip_prefix("label:") else {
-                        return Err(complain(format!(
-                            "`{other}` is no dimension of a scope: these are cluster, namespace, gate, target, actor and label:KEY"
-                        )));
-                    };
-                    let value = change.labels.get(label).ok_or_else(|| {
-                        complain(format!("the target has no label `{label}`, which the scope goes by"))
-                    })?;
-                    labels.insert(label.into(), value.as_str().into());
-                    continue;
-                }
-            };
-            scope.insert(dimension.as_str().into(), value.into());
-        }
-        if !labels.is_empty() {
-            scope.insert("labels".into(), Dynamic::from_map(labels));
-        }
-        Ok(scope)
     }
 }
 
@@ -248,58 +193,6 @@ fn named<'a>(changes: impl Iterator<Item = &'a PastChange<'a>> + Clone) -> Value
     json!({"count": changes.count(), "changes": names})
 }
 
-fn text_of(name: &str, value: &Dynamic) -> Answer<String> {
-    value
-        .as_immutable_string_ref()
-        .map(|text| text.as_str().to_owned())
-        .map_err(|_| complain(format!("{name} is {}, not a text", type_name(value))))
-}
-
-fn instant_of(name: &str, value: &Dynamic) -> Answer<Timestamp> {
-    if let Some(time) = value.read_lock::<Time>() {
-        return Ok(time.0.timestamp());
-    }
-    let text = text_of(name, value)?;
-    text.parse().map_err(|_| complain(format!("{name} is `{text}`, not an instant such as `2026-12-24T12:00:00Z`")))
-}
-
-fn labels_of(value: &Dynamic) -> Answer<Labels> {
-    let map = value.as_map_ref().map_err(|_| complain(format!("labels is {}, not a map", type_name(value))))?;
-    map.iter().map(|(key, value)| Ok((key.to_string(), text_of(key, value)?))).collect()
-}
-
-fn words<T: std::str::FromStr<Err = crate::model::UnknownWord>>(name: &str, value: &Dynamic) -> Answer<Vec<T>> {
-    let list = value.as_array_ref().map_err(|_| complain(format!("{name} is {}, not a list", type_name(value))))?;
-    list.iter().map(|word| text_of(name, word)?.parse().map_err(|error: T::Err| complain(error.to_string()))).collect()
-}
-
-fn scope(value: &Dynamic) -> Answer<Scope> {
-    let map = value.as_map_ref().map_err(|_| complain(format!("scope is {}, not a map", type_name(value))))?;
-    let mut scope = Scope::default();
-    for (name, value) in map.iter() {
-        let place = match name.as_str() {
-            "cluster" => &mut scope.cluster,
-            "namespace" => &mut scope.namespace,
-            "gate" => &mut scope.gate,
-            "target" => &mut scope.target,
-            "change" => &mut scope.change,
-            "revision" => &mut scope.revision,
-            "actor" => &mut scope.actor,
-            "labels" => {
-                scope.labels = labels_of(value)?;
-                continue;
-            }
-            other => {
-                let known = ["cluster", "namespace", "gate", "target", "change", "revision", "actor", "labels"];
-                let near = did_you_mean(other, known);
-                return Err(complain(format!("a scope has no `{other}`: it has {}{near}", known.join(", "))));
-            }
-        };
-        *place = Some(text_of(name, value)?);
-    }
-    Ok(scope)
-}
-
 /// Makes the facts and their functions known to scripts.
 pub(super) fn register(engine: &mut Engine) {
     engine
@@ -322,8 +215,8 @@ pub(super) fn register(engine: &mut Engine) {
         .register_fn("label", |given: &mut Given, key: &str, default: Dynamic| -> Dynamic {
             given.facts.change.labels.get(key).map_or(default, |value| value.as_str().into())
         })
-        .register_fn("initiator", |given: &mut Given| given.facts.initiator().to_owned())
-        .register_fn("scope_of", |given: &mut Given, dimensions: Array| given.scope_of(&dimensions))
+        .register_fn("initiator", |given: &mut Given| -> Answer<String> { Ok(given.known()?.initiator().to_owned()) })
+        .register_fn("scope_of", |given: &mut Given, dimensions: Array| scope_of(&given.facts, &dimensions))
         .register_fn("lasting", |seconds: i64| time::lasting(jiff::SignedDuration::from_secs(seconds)));
     register_counting(engine);
     register_probes(engine);
@@ -333,39 +226,39 @@ fn register_counting(engine: &mut Engine) {
     let count = |len: usize| i64::try_from(len).unwrap_or(i64::MAX);
     engine
         .register_fn("count_changes", move |given: &mut Given, options: Map| -> Answer<i64> {
-            let changes = given.facts.changes_begun(&given.filter(&options, &[])?);
+            let changes = given.known()?.changes_begun(&filter(given.facts.now, &options, &[])?);
             looked_up("count_changes", &options, &named(changes.iter()));
             Ok(count(changes.len()))
         })
         .register_fn("changes", |given: &mut Given, options: Map| -> Answer<Array> {
-            let changes = given.facts.changes_begun(&given.filter(&options, &[])?);
+            let changes = given.known()?.changes_begun(&filter(given.facts.now, &options, &[])?);
             looked_up("changes", &options, &named(changes.iter()));
             Ok(given.list(changes.into_iter().map(|change| (None, change))))
         })
         .register_fn("in_flight", |given: &mut Given, options: Map| -> Answer<Array> {
-            let changes = given.facts.changes_in_flight(&given.filter(&options, &[])?);
+            let changes = given.known()?.changes_in_flight(&filter(given.facts.now, &options, &[])?);
             looked_up("in_flight", &options, &named(changes.iter()));
             Ok(given.list(changes.into_iter().map(|change| (None, change))))
         })
         .register_fn("blocked_changes", |given: &mut Given, options: Map| -> Answer<Array> {
-            let changes = given.facts.changes_blocked(&given.filter(&options, &[])?);
+            let changes = given.known()?.changes_blocked(&filter(given.facts.now, &options, &[])?);
             looked_up("blocked_changes", &options, &named(changes.iter().map(|(_, change)| change)));
             Ok(given.list(changes.into_iter().map(|(at, change)| (Some(at), change))))
         })
         .register_fn("count_verdicts", move |given: &mut Given, options: Map| -> Answer<i64> {
-            let runs = given.facts.verdicts(&given.filter(&options, &[])?);
+            let runs = given.known()?.verdicts(&filter(given.facts.now, &options, &[])?);
             looked_up("count_verdicts", &options, &json!({"count": runs.len()}));
             Ok(count(runs.len()))
         })
         .register_fn("verdicts", |given: &mut Given, options: Map| -> Answer<Array> {
-            let runs = given.facts.verdicts(&given.filter(&options, &[])?);
+            let runs = given.known()?.verdicts(&filter(given.facts.now, &options, &[])?);
             looked_up("verdicts", &options, &json!({"count": runs.len()}));
             Ok(runs.into_iter().take(MAX_LISTED).map(|run| Dynamic::from_map(given.run_map(run))).collect())
         })
         .register_fn("passed_elsewhere", |given: &mut Given, options: Map| -> Answer<Dynamic> {
-            let filter = given.filter(&options, &["superseded"])?;
+            let wanted = filter(given.facts.now, &options, &["superseded"])?;
             let superseded = options.get("superseded").is_some_and(|value| value.as_bool() == Ok(true));
-            let at = given.facts.passed_elsewhere(&filter, superseded);
+            let at = given.known()?.passed_elsewhere(&wanted, superseded);
             looked_up("passed_elsewhere", &options, &json!(at));
             Ok(at.map_or(Dynamic::UNIT, |at| Dynamic::from(given.time(at))))
         });

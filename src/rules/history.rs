@@ -4,6 +4,7 @@
 //! of a question without batch and point: cluster, namespace, target, change and revision.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -148,6 +149,11 @@ fn began(run: &PastRun) -> Option<Timestamp> {
 }
 
 impl Facts {
+    /// The past, as far as it is known: callers have asked whether it is.
+    fn past(&self) -> &[Arc<PastRun>] {
+        self.runs.as_deref().unwrap_or_default()
+    }
+
     fn own_key(&self) -> Key<'_> {
         let change = &self.change;
         (change.cluster.as_deref().unwrap_or(""), &self.namespace, &change.target, &change.id, &change.revision)
@@ -155,7 +161,7 @@ impl Facts {
 
     /// Who asked first about the change that asks now.
     pub(super) fn initiator(&self) -> &str {
-        self.runs
+        self.past()
             .iter()
             .filter(|run| key(run) == self.own_key())
             .min_by_key(|run| (run.created_at, &run.name))
@@ -166,7 +172,7 @@ impl Facts {
     fn other_changes(&self, filter: &Filter) -> Vec<PastChange<'_>> {
         let own = self.own_key();
         let mut groups: BTreeMap<Key<'_>, Vec<&PastRun>> = BTreeMap::new();
-        for run in self.runs.iter().filter(|run| filter.selects(run)) {
+        for run in self.past().iter().filter(|run| filter.selects(run)) {
             if key(run) != own {
                 groups.entry(key(run)).or_default().push(run);
             }
@@ -191,7 +197,7 @@ impl Facts {
     /// When a change that has not begun asked, where it asked before this one and waits for no
     /// instant in the future.
     fn about_to_begin(&self, change: &PastChange<'_>) -> Option<Timestamp> {
-        let own = self.runs.iter().find(|run| run.name == self.run && run.namespace == self.namespace);
+        let own = self.past().iter().find(|run| run.name == self.run && run.namespace == self.namespace);
         let own = own.map_or((self.now, self.run.as_str()), |run| (run.created_at, run.name.as_str()));
         change
             .runs
@@ -232,7 +238,7 @@ impl Facts {
     /// Runs with a verdict, newest first: attempts count one by one.
     pub(super) fn verdicts(&self, filter: &Filter) -> Vec<&PastRun> {
         let mut runs: Vec<&PastRun> = self
-            .runs
+            .past()
             .iter()
             .map(std::convert::AsRef::as_ref)
             .filter(|run| filter.selects(run) && filter.at_points(run))
@@ -253,7 +259,7 @@ impl Facts {
         };
         let mut places: BTreeMap<(&str, &str), Vec<&PastRun>> = BTreeMap::new();
         let filter = Filter { scope, ..filter.clone() };
-        for run in self.runs.iter().filter(|run| filter.selects(run)) {
+        for run in self.past().iter().filter(|run| filter.selects(run)) {
             places.entry((run.change.cluster.as_deref().unwrap_or(""), &run.namespace)).or_default().push(run);
         }
         places

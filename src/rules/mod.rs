@@ -14,6 +14,7 @@ mod error;
 mod examples;
 mod expression;
 mod facts;
+mod filter;
 mod given;
 mod history;
 mod imports;
