@@ -6,10 +6,12 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::rule::WindowStates;
 use super::{Check, CompileError, Context, Kind};
 use crate::api::{self, Override, WindowType};
 use crate::calendars::WindowBook;
 use crate::model::{Action, PastRun, Point, Question, Report, Running, Verdict};
+use crate::rules::WindowFact;
 use crate::store::{Cache, Ledger};
 use crate::windows::{Decision, Query, State, decide};
 
@@ -58,18 +60,10 @@ struct WindowCheck {
 #[async_trait]
 impl Check for WindowCheck {
     async fn execute(&self, context: &Context) -> Report {
-        let Shared { book, ledger, overrides } = self.shared.as_ref();
-        // The past counts changes and tells which are under way: a rollback asks for neither.
-        let past_known = ledger.synced() || context.question.change.action == Action::Rollback;
-        if !(book.synced() && past_known && overrides.synced()) {
-            return Report::unknown("the windows, the past or the overrides have not been read yet");
+        match self.shared.decide(&context.question, context.now, self.running) {
+            Some((query, decision)) => report(&decision, &query),
+            None => Report::unknown("the windows, the past or the overrides have not been read yet"),
         }
-        let since = context.now.saturating_sub(PAST).unwrap_or(Timestamp::MIN);
-        let past = ledger.since(since);
-        let under_way = under_way(&context.question, &past);
-        let query = Query::of(&context.question, context.now, under_way, self.running);
-        let decision = decide(&book.current(), &query, &past, &overrides.all());
-        report(&decision, &query)
     }
 
     async fn changed(&self) {
@@ -78,6 +72,45 @@ impl Check for WindowCheck {
             () = self.shared.book.changed() => {}
             _ = overrides.changed() => {}
         }
+    }
+}
+
+impl Shared {
+    /// What the windows say of `question` at `now`; nothing while they are not known.
+    fn decide(&self, question: &Question, now: Timestamp, running: Option<Running>) -> Option<(Query, Decision)> {
+        let Self { book, ledger, overrides } = self;
+        // The past counts changes and tells which are under way: a rollback asks for neither.
+        let past_known = ledger.synced() || question.change.action == Action::Rollback;
+        if !(book.synced() && past_known && overrides.synced()) {
+            return None;
+        }
+        let since = now.saturating_sub(PAST).unwrap_or(Timestamp::MIN);
+        let past = ledger.since(since);
+        let query = Query::of(question, now, under_way(question, &past), running);
+        let decision = decide(&book.current(), &query, &past, &overrides.all());
+        Some((query, decision))
+    }
+}
+
+impl WindowStates for WindowKind {
+    fn state(&self, question: &Question, now: Timestamp) -> Option<WindowFact> {
+        let (_, decision) = self.shared.decide(question, now, None)?;
+        // A calendar that cannot be read says nothing: a rule must not take that for an answer.
+        (decision.state != State::Unknown).then(|| WindowFact {
+            allowed: decision.state == State::Allowed,
+            rule: decision.rule_name().map(ToString::to_string),
+            kind: decision.rule_type().map(|kind| type_word(kind).to_owned()),
+            reason: decision.reason.clone(),
+            until: decision.until,
+            next_opening: decision.next_opening,
+        })
+    }
+}
+
+const fn type_word(kind: WindowType) -> &'static str {
+    match kind {
+        WindowType::Allow => "allow",
+        WindowType::Freeze => "freeze",
     }
 }
 
@@ -106,7 +139,7 @@ fn report(decision: &Decision, query: &Query) -> Report {
         (State::Shut, Some(next)) => Report::held(summary, next),
         (State::Shut, None) => Report::fail(summary),
     };
-    let kind = decision.rule_type().map(|kind| if kind == WindowType::Freeze { "freeze" } else { "allow" });
+    let kind = decision.rule_type().map(type_word);
     let mut report = report
         .with("at", json!(query.at))
         .with("rule", json!(decision.rule_name()))

@@ -202,6 +202,7 @@ pub(super) fn register(engine: &mut Engine) {
         .register_get("point", |given: &mut Given| given.facts.point.as_str().to_owned())
         .register_get("namespace", |given: &mut Given| given.facts.namespace.clone())
         .register_get("gate", |given: &mut Given| given.facts.gate.clone())
+        .register_get("underWay", |given: &mut Given| given.facts.under_way())
         .register_get("now", |given: &mut Given| given.time(given.facts.now))
         .register_get("window", |given: &mut Given| given.window.clone())
         .register_get("parameters", |given: &mut Given| given.parameters.clone());

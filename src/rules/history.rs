@@ -159,6 +159,19 @@ impl Facts {
         (change.cluster.as_deref().unwrap_or(""), &self.namespace, &change.target, &change.id, &change.revision)
     }
 
+    /// Whether the change that asks has begun: it is asked about after a batch or before a later
+    /// one, or a gate has let a batch of it pass.
+    pub(super) fn under_way(&self) -> bool {
+        self.point == Point::Post
+            || self.batch.index > 1
+            || self.past().iter().any(|run| {
+                run.verdict == Verdict::Pass
+                    && !run.void
+                    && run.change.action == self.change.action
+                    && key(run) == self.own_key()
+            })
+    }
+
     /// Who asked first about the change that asks now.
     pub(super) fn initiator(&self) -> &str {
         self.past()
