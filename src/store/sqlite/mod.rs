@@ -1,7 +1,16 @@
 //! The embedded home: SQLite in a directory.
 //!
-//! One thread writes and syncs several writes at once; a few connections read beside it. One
-//! process per directory. Every change counts the revision up, which is the resourceVersion.
+//! The directory holds `probegate.db`, its log `probegate.db-wal` with `probegate.db-shm`, and
+//! `probegate.lock`, which keeps a second process out.
+//!
+//! One thread writes: what waits for it goes into one transaction with one fsync, and is answered
+//! after that. A few connections read beside it. Every change counts the revision up, which is the
+//! resourceVersion; a resource's place in a list is the revision that created it, so that a clock
+//! that steps back changes nothing. A watch is fed by the writer, after the commit.
+//!
+//! A small database is looked through for damage before it is used, a large one while it is. Once
+//! damage was seen nothing is written any more and the store is not ready: it needs a person. A
+//! full or read-only disk refuses writes for as long as it lasts.
 
 mod check;
 mod error;
