@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::sync::watch;
 
 use super::{Object, Query, Store, StoreError, WatchEvent};
-use crate::api::{GateRun, Resource, name_of, namespace_of};
+use crate::api::{GateRun, GateRunSpec, Resource};
 use crate::model::{PastRun, Verdict};
 
 /// The most runs that are remembered: hundreds of changes a day with tens of questions each, for a
@@ -125,26 +128,45 @@ impl Ledger {
     }
 }
 
+/// What is remembered of a stored run: all but its checks, which are most of it.
+#[derive(Deserialize)]
+struct Brief {
+    metadata: ObjectMeta,
+    spec: GateRunSpec,
+    #[serde(default)]
+    status: Option<BriefStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BriefStatus {
+    verdict: Verdict,
+    #[serde(default)]
+    until: Option<Timestamp>,
+    #[serde(default)]
+    decided_at: Option<Timestamp>,
+    #[serde(default)]
+    voided: Option<IgnoredAny>,
+}
+
 fn past(object: Object) -> Option<(Key, Arc<PastRun>)> {
-    let run: GateRun = object
-        .into_resource()
-        .inspect_err(|error| tracing::warn!(%error, "A stored run cannot be read and is not counted."))
+    let Object { namespace, name, body, .. } = object;
+    let Brief { metadata, spec, status } = serde_json::from_value(body)
+        .inspect_err(|error| tracing::warn!(%error, namespace, name, "A stored run cannot be read and is not counted."))
         .ok()?;
-    let created_at = run.metadata.creation_timestamp.as_ref()?.0;
-    let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
-    let status = run.status.as_ref();
+    let created_at = metadata.creation_timestamp?.0;
     let past = PastRun {
         name: name.clone(),
         namespace: namespace.clone(),
-        verdict: status.map_or(Verdict::Wait, |status| status.verdict),
-        until: status.filter(|status| status.verdict == Verdict::Wait).and_then(|status| status.until),
+        verdict: status.as_ref().map_or(Verdict::Wait, |status| status.verdict),
+        until: status.as_ref().filter(|status| status.verdict == Verdict::Wait).and_then(|status| status.until),
         created_at,
-        decided_at: status.and_then(|status| status.decided_at),
+        decided_at: status.as_ref().and_then(|status| status.decided_at),
         void: status.is_some_and(|status| status.voided.is_some()),
-        gate: run.spec.gate,
-        change: run.spec.change,
-        batch: run.spec.batch,
-        point: run.spec.point,
+        gate: spec.gate,
+        change: spec.change,
+        batch: spec.batch,
+        point: spec.point,
     };
     Some(((created_at, namespace, name), Arc::new(past)))
 }

@@ -1,20 +1,20 @@
 //! Whatever JSON is taken comes back as it was, and nothing makes the store fall over.
 
-use probegate::store::{Object, Query, Store, StoreError};
+use probegate::store::{Object, Query, StoreError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::home::{Home, Opened, object, run, with_status};
 
-/// Any JSON: deep, wide, with every kind of text. Numbers with a fraction are sums of powers of
-/// two, because the parser may miss others by their last bit.
+/// Any JSON: deep, wide, with every kind of text. Numbers with a fraction have at most fifteen
+/// digits: beyond them the parser may miss the last bit.
 fn json_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
-        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 1_024.0)),
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 16.0)),
         any::<String>().prop_map(Value::from),
         Just(Value::from("\u{0}\u{7f}\u{2028}\"\\'; DROP TABLE objects; --")),
     ];

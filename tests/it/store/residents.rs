@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use probegate::api::Gate;
+use probegate::model::Verdict;
 use probegate::store::{Cache, Ledger};
 use serde_json::{Value, json};
 
@@ -73,11 +74,16 @@ async fn the_ledger_reads_the_past_over_many_pages_and_then_follows() {
     assert_eq!((all[0].name.as_str(), all[249].name.as_str()), ("r-0", "r-249"));
     assert_eq!(ledger.since("2026-11-21T12:04:05Z".parse().unwrap()).len(), 5);
 
-    opened.store.create(run("new", json!({"verdict": "wait", "reason": "x"}))).await.unwrap();
+    let waiting = json!({"verdict": "wait", "reason": "x", "until": "2026-11-21T13:00:00Z"});
+    opened.store.create(run("new", waiting)).await.unwrap();
     eventually("a new run", || ledger.since(begin).len() == 251).await;
-    let decided = json!({"verdict": "pass", "reason": "x", "decidedAt": "2026-11-21T12:05:00Z"});
+    assert_eq!(ledger.since(begin)[250].until, Some("2026-11-21T13:00:00Z".parse().unwrap()));
+    let decided =
+        json!({"verdict": "pass", "reason": "x", "decidedAt": "2026-11-21T12:05:00Z", "voided": {"revision": "v43"}});
     opened.store.put_status(run("new", decided)).await.unwrap();
     eventually("its verdict", || ledger.since(begin)[250].decided_at.is_some()).await;
+    let last = &ledger.since(begin)[250];
+    assert_eq!((last.verdict, last.until, last.void), (Verdict::Pass, None, true));
     opened.store.delete("GateRun", "shop", "r-7", None).await.unwrap();
     opened.store.create(run("last", json!({"verdict": "wait", "reason": "x"}))).await.unwrap();
     eventually("the last run", || ledger.since(begin).len() == 252).await;
