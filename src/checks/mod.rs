@@ -4,6 +4,7 @@
 //! Adding a kind is adding a file, a field in `api::Check` and a line in the table that the
 //! composition root fills ([`Table`]).
 
+pub mod metric;
 pub mod probes;
 pub mod rule;
 pub mod window;

@@ -165,6 +165,22 @@ impl Client {
     }
 }
 
+/// A URL for a person and for the record: without its query and fragment, which may carry secrets.
+#[must_use]
+pub fn shown_url(url: &Url) -> String {
+    let mut shown = url.clone();
+    let cut = url.query().is_some() || url.fragment().is_some();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    // A URL with user and password is refused long before; should one come here, it is not shown.
+    let bare = shown.set_password(None).is_ok() && shown.set_username("").is_ok();
+    match (bare, cut) {
+        (false, _) => format!("{}:…", url.scheme()),
+        (true, true) => format!("{shown}?…"),
+        (true, false) => shown.into(),
+    }
+}
+
 /// An error of a request with its causes, without the URL, which may carry secrets.
 #[must_use]
 pub fn explain(error: &reqwest::Error) -> String {

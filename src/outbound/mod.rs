@@ -13,7 +13,7 @@ mod secrets;
 mod tls;
 
 pub use body::{BodyError, read_limited, read_start};
-pub use client::{Client, ClientOptions, Outbound, explain, refusal};
+pub use client::{Client, ClientOptions, Outbound, explain, refusal, shown_url};
 pub use guard::{Guard, Refused};
 pub use lookup::{GuardedLookup, Lookup, LookupError, SystemLookup};
 pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets, hide};

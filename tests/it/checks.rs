@@ -1,7 +1,9 @@
 //! Checks that look outward: what they say of real and of misbehaving servers.
 
+mod metric;
 mod outbound;
 mod peers;
 mod probes;
 mod probing;
+mod real;
 mod world;

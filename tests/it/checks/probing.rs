@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use super::peers::{
     Authority, Peer, Rebinding, answer, closed_port, drip, outbound, outbound_with, read_request, tls_peer,
 };
+use super::real::Real;
 use super::world::{World, until};
 
 /// Makes one round of a probe.
@@ -260,6 +261,29 @@ async fn a_server_that_never_ends_its_greeting_is_cut_at_4_kib() {
     let spec = json!({"tcp": {"address": peer.address.to_string(), "expect": "y"}});
     let seen = round(&outbound(), spec).await;
     assert_eq!((seen.reason, &seen.facts["answerBytes"]), (Some(Reason::Expect), &json!(4_096)));
+}
+
+#[tokio::test]
+async fn real_servers_are_probed() {
+    let (nginx, blackbox) = (Real::nginx().await, Real::blackbox().await);
+    let expect = json!({"status": [200], "body": {"contains": "ok", "excludes": "order"}});
+    let seen = round(&outbound(), json!({"http": {"url": nginx.url("/healthz"), "expect": expect}})).await;
+    assert!(seen.success, "{seen:?}");
+    let seen = round(&outbound(), json!({"http": {"url": nginx.url("/broken")}})).await;
+    assert_eq!(failed(&seen).0, Some(Reason::Status));
+    assert_eq!(seen.message, "status 503 where 2xx is expected; body \"out of order\"");
+    let seen = round(&outbound(), json!({"http": {"url": nginx.url("/moved"), "expect": {"status": [302]}}})).await;
+    assert!(seen.success, "a redirect is an answer, and is not followed: {seen:?}");
+    let send = "HEAD /healthz HTTP/1.0\\r\\n\\r\\n";
+    let address = format!("127.0.0.1:{}", nginx.port);
+    let seen = round(&outbound(), json!({"tcp": {"address": address, "send": send, "expect": "^HTTP/1.1 200 "}})).await;
+    assert!(seen.success, "{seen:?}");
+    let probe = format!("/probe?module=http_2xx&target={}", nginx.url("/healthz"));
+    let expect = json!({"body": {"matches": "(?m)^probe_success 1$"}});
+    let spec = serde_json::from_value(json!({"http": {"url": blackbox.url(&probe), "expect": expect}})).unwrap();
+    let (_, prober) = compile(&spec, &outbound()).unwrap();
+    let seen = observe(&prober, Duration::from_secs(5)).await;
+    assert!(seen.success, "{seen:?}");
 }
 
 #[tokio::test]
