@@ -4,9 +4,11 @@
 //! `windows`, `rules`, `gate`); input and output stand at the rim.
 
 pub mod api;
+pub mod app;
 pub mod calendars;
 pub mod checks;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod demo;

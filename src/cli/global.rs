@@ -1,6 +1,9 @@
 //! What every command takes.
 
+use anyhow::Context;
+
 use super::output::{Colour, Output, Printer};
+use crate::telemetry::{LogFormat, init_logging};
 
 /// What every command takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,15 +32,6 @@ pub struct Global {
     no_color: Option<String>,
 }
 
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 impl Global {
     /// The printer for results.
     pub(super) fn printer(&self) -> Printer {
@@ -45,8 +39,13 @@ impl Global {
         Printer::new(self.output, self.color, no_color)
     }
 
+    /// Begins to write the log; `usual` is what is logged unless the user says otherwise.
+    pub(super) fn start_log(&self, usual: &str) -> anyhow::Result<()> {
+        init_logging(self.log_format, &self.log_filter(usual)).context("while setting up the log")
+    }
+
     /// What is logged: `usual` unless the user says otherwise.
-    pub(super) fn log_filter(&self, usual: &str) -> String {
+    fn log_filter(&self, usual: &str) -> String {
         match (&self.log, self.quiet, self.verbose) {
             (Some(filter), ..) => filter.clone(),
             (None, true, _) => "error".to_owned(),

@@ -1,5 +1,6 @@
 //! The command line: what was typed, what is meant, and the exit code.
 
+mod backend;
 mod check;
 mod crds;
 mod demo;
@@ -7,6 +8,7 @@ mod exit;
 mod global;
 mod output;
 mod overrides;
+mod question;
 mod rule;
 mod run;
 mod serve;
@@ -20,7 +22,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::Exit;
-pub use global::{Global, LogFormat};
+pub use global::Global;
 pub use output::{Colour, Output};
 
 /// The most worker threads of the runtime: the work waits for sockets and the disk, not for cores.
@@ -102,7 +104,14 @@ fn run(cli: Cli) -> anyhow::Result<Exit> {
         .enable_all()
         .build()
         .context("while starting the runtime")?;
+    cli.global.start_log(usual_log(&cli.command))?;
     runtime.block_on(dispatch(cli.command, &cli.global))
+}
+
+/// What is logged where the user does not say: a server tells what it does, everything else only
+/// what is wrong.
+const fn usual_log(command: &Command) -> &'static str {
+    if matches!(command, Command::Serve(_)) { "info" } else { "warn" }
 }
 
 async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {

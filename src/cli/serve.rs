@@ -1,11 +1,142 @@
-//! `probegate serve`.
+//! `probegate serve`: the gate over HTTP.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{Exit, Global};
+use crate::app::{App, Bound, Home, Options, Serving};
+
+const EXAMPLES: &str = "\
+Examples:
+  On this machine alone, without tokens:
+    probegate serve -f gates/ --data ./data
+  For others: with tokens (`probegate token new` makes one) and TLS:
+    probegate serve -f gates/ --data /var/lib/probegate --listen 0.0.0.0:8443 \\
+      --tokens tokens.yaml --tls-cert tls.crt --tls-key tls.key --admin-listen 0.0.0.0:9090
+
+The files are followed: an edit is in force at once, and a broken file keeps its last good state.
+SIGTERM and SIGINT end it in order; a second one ends it at once.";
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The directory with resources; it is followed.
+    #[arg(short, long = "file", value_name = "DIR", env = "PROBEGATE_FILES")]
+    files: Option<PathBuf>,
+    /// The directory that keeps runs and overrides; without it they are forgotten at the end.
+    #[arg(long, value_name = "DIR", env = "PROBEGATE_DATA")]
+    data: Option<PathBuf>,
+    /// Where to listen for questions; may be given several times.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:8080",
+        env = "PROBEGATE_LISTEN",
+        value_delimiter = ','
+    )]
+    listen: Vec<SocketAddr>,
+    /// Where to listen for health and metrics: /livez, /readyz, /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090", env = "PROBEGATE_ADMIN_LISTEN")]
+    admin_listen: SocketAddr,
+    /// The file of tokens. Without it only this machine may ask, and may do everything.
+    #[arg(long, value_name = "FILE", env = "PROBEGATE_TOKENS")]
+    tokens: Option<PathBuf>,
+    /// The certificate chain in PEM; read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "tls_key", env = "PROBEGATE_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", env = "PROBEGATE_TLS_KEY")]
+    tls_key: Option<PathBuf>,
+    /// The cluster of changes that name none.
+    #[arg(long, value_name = "NAME", env = "PROBEGATE_CLUSTER")]
+    cluster: Option<String>,
+    /// The Prometheus server of metric checks that name none.
+    #[arg(long, value_name = "URL", env = "PROBEGATE_PROMETHEUS")]
+    prometheus: Option<Url>,
+    /// The directory with the secrets that checks refer to.
+    #[arg(long, value_name = "DIR", env = "PROBEGATE_SECRETS")]
+    secrets: Option<PathBuf>,
+}
 
-pub(super) async fn run(_args: Args, _global: &Global) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
+    let stop = CancellationToken::new();
+    let options = Options {
+        home: args.data.clone().map_or(Home::Memory, Home::Directory),
+        files: args.files.into_iter().collect(),
+        follow: true,
+        cluster: args.cluster,
+        prometheus: args.prometheus,
+        secrets: args.secrets,
+    };
+    let serving = Serving {
+        listen: args.listen,
+        admin: Some(args.admin_listen),
+        tokens: args.tokens,
+        tls: args.tls_cert.zip(args.tls_key),
+    };
+    let secure = serving.tls.is_some();
+    // Signals count from here: whoever ends it while it starts is heard as well.
+    let mut signals = Signals::new()?;
+    let app = App::start(options, stop.clone()).await?;
+    let bound = app.bind(serving).await?;
+    announce(&bound, secure, args.data.is_none());
+    let mut served = tokio::spawn(bound.run());
+    tokio::select! {
+        () = signals.next() => {}
+        early = &mut served => early.context("while serving")??,
+    }
+    tracing::info!("Ending: open runs stay in the store and go on at the next start. A second signal ends at once.");
+    stop.cancel();
+    let end = async {
+        if !served.is_finished() {
+            served.await.context("while serving")??;
+        }
+        app.stop().await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        ended = end => ended?,
+        () = signals.next() => anyhow::bail!("a second signal came before everything was in order"),
+    }
+    Ok(Exit::Pass)
+}
+
+/// What ends the program.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("while listening for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Tells where it answers, in the log: standard output stays empty.
+fn announce(bound: &Bound, secure: bool, forgets: bool) {
+    let scheme = if secure { "https" } else { "http" };
+    for address in &bound.main {
+        tracing::info!(url = %format!("{scheme}://{address}"), "Ready for questions.");
+    }
+    if let Some(address) = bound.admin {
+        tracing::info!(url = %format!("http://{address}"), "Ready for probes and scrapes: /livez, /readyz, /metrics.");
+    }
+    if forgets {
+        tracing::warn!("There is no data directory: verdicts are forgotten at the end. Give one with --data.");
+    }
 }

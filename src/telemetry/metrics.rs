@@ -36,6 +36,12 @@ impl Metrics {
         &mut self.registry
     }
 
+    /// The registry itself, once everything has been added: for whoever writes the text.
+    #[must_use]
+    pub fn into_registry(self) -> Registry {
+        self.registry
+    }
+
     /// Everything as `OpenMetrics` text.
     ///
     /// # Errors

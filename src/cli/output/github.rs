@@ -1,12 +1,15 @@
 //! Workflow commands of GitHub Actions: failures and warnings as annotations.
 
+use std::fmt::Write;
+
 use super::{Case, CaseResult, Suite};
 
 /// One command for each case that is not as it should be, and a line that sums up.
 pub(super) fn commands(suite: &Suite) -> String {
     let bad = suite.cases.iter().filter(|case| case.result == CaseResult::Failed).count();
     let mut text: String = suite.cases.iter().filter_map(|case| command(case, &suite.name)).collect();
-    text.push_str(&format!("{}: {} of {} failed\n", data(&suite.name), bad, suite.cases.len()));
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}: {bad} of {} failed", data(&suite.name), suite.cases.len());
     text
 }
 

@@ -60,7 +60,7 @@ pub(in crate::cli) struct Cell {
 
 impl Cell {
     /// A word in its colour.
-    pub(in crate::cli) fn toned(text: impl ToString, tone: impl Into<Tone>) -> Self {
+    pub(in crate::cli) fn toned(text: impl std::fmt::Display, tone: impl Into<Tone>) -> Self {
         Self { text: text.to_string(), tone: Some(tone.into()) }
     }
 }
@@ -109,7 +109,7 @@ impl Table {
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
-        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        table.lines().flat_map(|line| [line.trim_end().to_owned(), "\n".to_owned()]).collect()
     }
 }
 
@@ -158,7 +158,7 @@ impl Page {
     }
 
     /// `text` in its colour, to be put into a line.
-    pub(in crate::cli) fn paint(&self, text: impl ToString, tone: impl Into<Tone>) -> String {
+    pub(in crate::cli) fn paint(&self, text: impl std::fmt::Display, tone: impl Into<Tone>) -> String {
         let text = text.to_string();
         if self.colour { format!("\u{1b}[{}m{text}\u{1b}[0m", tone.into().code()) } else { text }
     }

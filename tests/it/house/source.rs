@@ -66,14 +66,17 @@ fn without_comment(line: &str) -> &str {
     line
 }
 
-/// Every Rust file of `src`, by path.
+/// Every Rust file of `src` that is not a test, by path.
 pub fn sources() -> Vec<Source> {
     let mut files = Vec::new();
     walk(&root().join("src"), &mut files);
     let mut sources: Vec<Source> = files
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .map(|path| Source::read(&relative(&path)))
+        .map(|path| relative(&path))
+        // Modules of tests in files of their own.
+        .filter(|path| !path.ends_with("/tests.rs") && !path.contains("/tests/"))
+        .map(|path| Source::read(&path))
         .collect();
     sources.sort_by(|a, b| a.path.cmp(&b.path));
     assert!(sources.len() > 20, "only {} sources were found", sources.len());

@@ -6,8 +6,12 @@ pub const MAX_LINES: usize = 400;
 pub const MAX_MAIN_LINES: usize = 40;
 
 /// Files that may be longer, up to how many lines, and why.
-pub const LENGTHS: &[(&str, usize, &str)] =
-    &[("src/api/gate.rs", 520, "one resource is read on one page, as its users read it")];
+pub const LENGTHS: &[(&str, usize, &str)] = &[
+    ("src/api/gate.rs", 520, "one resource is read on one page, as its users read it"),
+    ("src/calendars/book.rs", 460, "one follower's states and their transitions, which make sense together only"),
+    ("src/config/walk.rs", 520, "one walk over a schema: a function for each keyword, each calling the others"),
+    ("src/windows/series.rs", 460, "one row of periods for each kind of schedule, computed alike"),
+];
 
 /// Which top-level modules each top-level module may import; its own is always allowed.
 ///
@@ -26,14 +30,17 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("gate", &["model", "api"]),
     // Interfaces and what implements them.
     ("store", &["model", "api", "clock"]),
-    ("checks", &["model", "api", "windows", "rules", "store", "clock", "calendars", "outbound", "probes"]),
-    ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
-    // Adapters: they do not know each other, except that every call out goes through `outbound`.
+    // What checks look at. Every call out goes through `outbound`.
     ("outbound", &["model", "api", "clock"]),
     ("calendars", &["model", "api", "windows", "store", "clock", "outbound"]),
     ("probes", &["model", "api", "store", "clock", "outbound"]),
+    // The kinds of checks, and the driver of runs, which knows their interface alone.
+    ("checks", &["model", "api", "windows", "rules", "store", "clock", "outbound", "calendars", "probes"]),
+    ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
+    // Adapters: they do not know each other.
     ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock"]),
     ("server", &["model", "api", "windows", "engine", "store", "clock"]),
+    ("client", &["model", "engine", "outbound"]),
     // The composition root, and who stands on it.
     (
         "app",
@@ -55,7 +62,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "server",
         ],
     ),
-    ("demo", &["model", "api", "engine", "store", "clock", "app", "config", "server"]),
+    ("demo", &["model", "engine", "clock", "outbound", "client", "app"]),
     (
         "cli",
         &[
@@ -74,6 +81,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
             "probes",
             "config",
             "server",
+            "client",
             "app",
             "demo",
         ],

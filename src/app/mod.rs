@@ -1,0 +1,299 @@
+//! The composition root: puts store, files, windows, rules, probes, checks and engine together for
+//! `serve`, for a check at a terminal and for the demo. Nothing here behaves; it only connects.
+
+mod files;
+mod rulebook;
+mod serving;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use rulebook::RuleBook;
+pub use serving::{Bound, Serving};
+
+use crate::api::{Gate, Override, Probe, ReleaseWindow, Resource};
+use crate::calendars::{self, WindowBook};
+use crate::checks::Table;
+use crate::checks::probes::ProbesKind;
+use crate::checks::rule::{RuleKind, Sources};
+use crate::checks::window::WindowKind;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
+use crate::engine::{Engine, Parts};
+use crate::outbound::{Outbound, Secrets};
+use crate::probes::{self, Board};
+use crate::server::{AccessError, TlsError};
+use crate::store::sqlite::{self, OpenError, Retention, SqliteStore};
+use crate::store::{Cache, Ledger, Store, StoreError};
+
+/// Where resources and runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// In memory: forgotten at the end.
+    Memory,
+    /// In a directory.
+    Directory(PathBuf),
+}
+
+/// What the program is started with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where resources and runs are kept.
+    pub home: Home,
+    /// Files and directories with resources.
+    pub files: Vec<PathBuf>,
+    /// Whether the files are followed: then there is at most one path, a directory, and what is
+    /// broken in it does not stop the start. Otherwise they are read once, and must be valid.
+    pub follow: bool,
+    /// The cluster of changes that name none.
+    pub cluster: Option<String>,
+    /// The Prometheus server of metric checks that name none.
+    pub prometheus: Option<Url>,
+    /// The directory with the secrets that checks refer to.
+    pub secrets: Option<PathBuf>,
+}
+
+/// Why the program cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A path with resources is not there.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The files are not valid.
+    #[error("{}\n{} in the files: `probegate validate` tells more", listed(.0), counted(.0))]
+    Files(Vec<Diagnostic>),
+    /// The rules of the files do not compile.
+    #[error("{0}\nthe rules do not compile: `probegate validate` tells more")]
+    Rules(String),
+    /// The resources of the files cannot be kept.
+    #[error("while keeping the resources of the files: {0}")]
+    Keep(#[from] StoreError),
+    /// Only one directory can be followed.
+    #[error("{0} paths were given to be followed: put the resources into one directory")]
+    Several(usize),
+    /// An address cannot be listened on.
+    #[error("while listening on {address}: {why}; choose another with --listen or --admin-listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        why: String,
+    },
+    /// The tokens are of no use.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A task of the start was lost.
+    #[error("while {doing}: {why}")]
+    Task {
+        /// What was being done.
+        doing: &'static str,
+        /// The cause.
+        why: String,
+    },
+}
+
+fn listed(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn counted(diagnostics: &[Diagnostic]) -> String {
+    if diagnostics.len() == 1 { "1 error".to_owned() } else { format!("{} errors", diagnostics.len()) }
+}
+
+/// Everything, connected and running.
+pub struct App {
+    home: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    cluster: Option<String>,
+    gates: Cache<Gate>,
+    windows: WindowBook,
+    board: Board,
+    rules: RuleBook,
+    directory: Option<Directory>,
+    engine: Engine,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl App {
+    /// Opens the store, reads the files, starts everything, and waits until it is ready to answer.
+    /// Everything ends with `stop`.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the files are not valid.
+    pub async fn start(options: Options, stop: CancellationToken) -> Result<Self, AppError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let keep_in = match &options.home {
+            Home::Memory => None,
+            Home::Directory(path) => Some(path.join("calendars")),
+        };
+        let home = open(options.home.clone(), Arc::clone(&clock)).await?;
+        let store: Arc<dyn Store> = Arc::clone(&home) as Arc<dyn Store>;
+        let tasks = TaskTracker::new();
+        let starting = Starting { store: &store, clock: &clock, tasks: &tasks, stop: &stop };
+        let (directory, rules) = starting.files(&options).await?;
+        tasks.spawn(Arc::clone(&home).forget(Retention::default(), stop.clone()));
+
+        let outbound = Outbound::new(Secrets::new(options.secrets.clone()));
+        let (gates, overrides) = (starting.cache::<Gate>(), starting.cache::<Override>());
+        let (ledger, run) = Ledger::follow(Arc::clone(&store));
+        starting.spawn(run);
+        let (windows, run) = WindowBook::follow(
+            starting.cache::<ReleaseWindow>(),
+            outbound.clone(),
+            Arc::clone(&clock),
+            calendars::Options { keep_in },
+        );
+        starting.spawn(run);
+        let prober =
+            probes::Engine::new(Arc::clone(&store), starting.cache::<Probe>(), outbound.clone(), Arc::clone(&clock));
+        let board = prober.board();
+        starting.spawn(prober.run());
+        gates.wait_synced().await;
+        overrides.wait_synced().await;
+        windows.wait_synced().await;
+        ledger.wait_synced().await;
+
+        let by_window = WindowKind::new(windows.clone(), ledger.clone(), overrides.clone());
+        let by_rule = RuleKind::new(Sources {
+            library: rules.library(),
+            ledger,
+            windows: Some(Arc::new(by_window.clone())),
+            probes: Some(Arc::new(board.clone())),
+        });
+        let table = Table::default().with(by_window).with(by_rule).with(ProbesKind::new(board.clone()));
+        let engine = Engine::new(Parts {
+            store: Arc::clone(&store),
+            gates: gates.clone(),
+            overrides,
+            table,
+            clock: Arc::clone(&clock),
+            cluster: options.cluster.clone(),
+        });
+        let (running, stopping) = (engine.clone(), stop.clone());
+        tasks.spawn(async move { running.run(stopping).await });
+        let cluster = options.cluster;
+        Ok(Self { home, store, clock, cluster, gates, windows, board, rules, directory, engine, tasks, stop })
+    }
+
+    /// Adds everybody's metrics.
+    fn register(&self, registry: &mut Registry) {
+        self.home.metrics().register(registry);
+        self.engine.register(registry);
+        self.board.register(registry);
+        self.windows.register(registry);
+        if let Some(directory) = &self.directory {
+            directory.register(registry);
+        }
+    }
+
+    /// Where resources and runs are.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Every gate.
+    #[must_use]
+    pub fn gates(&self) -> &Cache<Gate> {
+        &self.gates
+    }
+
+    /// Who answers questions.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ends everything and waits for it: open runs are let go of, what was written is closed.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What the start hands from step to step.
+struct Starting<'a> {
+    store: &'a Arc<dyn Store>,
+    clock: &'a Arc<dyn Clock>,
+    tasks: &'a TaskTracker,
+    stop: &'a CancellationToken,
+}
+
+impl Starting<'_> {
+    /// Reads the files into the store and compiles their rules, and follows both where that is
+    /// wanted.
+    async fn files(&self, options: &Options) -> Result<(Option<Directory>, RuleBook), AppError> {
+        match (options.follow, options.files.as_slice()) {
+            (_, []) => Ok((None, RuleBook::new(&Scripts::default()))),
+            (true, [root]) => {
+                let (directory, task) = Directory::follow(
+                    root.clone(),
+                    Arc::clone(self.store),
+                    Arc::clone(self.clock),
+                    Following::default(),
+                    self.stop.clone(),
+                )
+                .await;
+                self.tasks.spawn(task);
+                let mut scripts = directory.scripts();
+                let now = Arc::clone(&scripts.borrow_and_update());
+                let rules = RuleBook::new(&now);
+                self.spawn(rules.clone().follow(scripts));
+                Ok((Some(directory), rules))
+            }
+            (true, many) => Err(AppError::Several(many.len())),
+            (false, files) => {
+                let loaded = files::keep(files.to_vec(), self.store).await?;
+                let rules = RuleBook::new(&loaded.scripts);
+                rules.trouble().map_or(Ok((None, rules)), |trouble| Err(AppError::Rules(trouble)))
+            }
+        }
+    }
+
+    fn cache<R: Resource>(&self) -> Cache<R> {
+        let (cache, run) = Cache::follow(Arc::clone(self.store));
+        self.spawn(run);
+        cache
+    }
+
+    /// Runs until the program ends.
+    fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = run => {}
+            }
+        });
+    }
+}
+
+/// Opens the store on a thread that may block: a database is read whole where it was not closed
+/// in order.
+async fn open(home: Home, clock: Arc<dyn Clock>) -> Result<Arc<SqliteStore>, AppError> {
+    let opening = tokio::task::spawn_blocking(move || {
+        let options = sqlite::Options { clock };
+        match home {
+            Home::Memory => SqliteStore::in_memory_with(options),
+            Home::Directory(path) => SqliteStore::open(&path, options),
+        }
+    });
+    let opened =
+        opening.await.map_err(|error| AppError::Task { doing: "opening the store", why: error.to_string() })?;
+    Ok(opened?)
+}
