@@ -30,7 +30,7 @@ use crate::model::{Action, Expression, Invoker, Labels, Period, Running};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "self.type == 'freeze' || has(self.schedule)", "message": "an allow window needs a schedule"},
-    {"rule": "has(self.schedule) || (has(self.owner) && has(self.reason) && has(self.ticket) && has(self.expires))",
+    {"rule": "self.type == 'allow' || has(self.schedule) || (has(self.owner) && has(self.reason) && has(self.ticket) && has(self.expires))",
      "message": "a freeze without a schedule is stop the line: it needs owner, reason, ticket and expires"},
     {"rule": "!has(self.maxChanges) || self.type == 'allow'", "message": "maxChanges belongs to an allow window"}
 ]))]

@@ -71,9 +71,14 @@ const COUNTERPARTS: &[(&str, Judge)] = &[
         !has(node, "batch") || number("index") <= number("total")
     }),
     ("self.type == 'freeze' || has(self.schedule)", |node| text(node, "type") == "freeze" || has(node, "schedule")),
-    ("has(self.schedule) || (has(self.owner) && has(self.reason) && has(self.ticket) && has(self.expires))", |node| {
-        has(node, "schedule") || count(node, &["owner", "reason", "ticket", "expires"]) == 4
-    }),
+    (
+        "self.type == 'allow' || has(self.schedule) || (has(self.owner) && has(self.reason) && has(self.ticket) && has(self.expires))",
+        |node| {
+            text(node, "type") == "allow"
+                || has(node, "schedule")
+                || count(node, &["owner", "reason", "ticket", "expires"]) == 4
+        },
+    ),
     ("!has(self.maxChanges) || self.type == 'allow'", |node| !has(node, "maxChanges") || text(node, "type") == "allow"),
     ("has(self.weekly) || has(self.cron) || has(self.rrule) || has(self.dates) || has(self.calendars)", |node| {
         count(node, &["weekly", "cron", "rrule", "dates", "calendars"]) > 0

@@ -203,7 +203,13 @@ pub fn nearest<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> O
     allowed
         .into_iter()
         .filter(|name| name.len() <= MAX_COMPARED)
-        .map(|name| (strsim::damerau_levenshtein(&wanted, &plain(name)), name))
+        .map(|name| {
+            let plain = plain(name);
+            // A word that was spelled out (`monday`) or cut (`temp`).
+            let begins =
+                plain.len() >= 3 && wanted.starts_with(&plain) || wanted.len() >= 3 && plain.starts_with(&wanted);
+            (if begins { 1 } else { strsim::damerau_levenshtein(&wanted, &plain) }, name)
+        })
         .filter(|(distance, name)| *distance <= limit && *distance < name.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
@@ -218,6 +224,8 @@ mod tests {
     #[case("sok", Some("soak"))]
     #[case("time-out", Some("timeout"))]
     #[case("onunknown", Some("onUnknown"))]
+    #[case("check", Some("checks"))]
+    #[case("timeoutSeconds", Some("timeout"))]
     #[case("colour", None)]
     #[case("", None)]
     fn the_nearest_spelling_is_near(#[case] found: &str, #[case] expected: Option<&str>) {

@@ -118,21 +118,27 @@ pub(super) fn parse(file: &str, text: &str) -> (Vec<Node>, Option<Diagnostic>) {
                 Err(Box::new(Diagnostic::error("syntax", file, at, syntax_message(text, at, &error.info()))))
             }
         };
-        if let Err(error) = step {
+        if let Err(mut error) = step {
+            if line_of(text, error.line).contains("{{") {
+                error.message.push_str(" (is this a template? a value that begins with `{{` needs quotes)");
+            }
             return (builder.documents, Some(*error));
         }
     }
     (builder.documents, None)
 }
 
+fn line_of(text: &str, line: usize) -> &str {
+    text.lines().nth(line.saturating_sub(1)).unwrap_or("")
+}
+
 /// The parser's words, and for the trap that people meet the most, what to do.
 fn syntax_message(text: &str, at: Position, info: &str) -> String {
-    let line = text.lines().nth(at.line - 1).unwrap_or("");
-    if line.bytes().take_while(u8::is_ascii_whitespace).any(|byte| byte == b'\t') {
+    if line_of(text, at.line).bytes().take_while(u8::is_ascii_whitespace).any(|byte| byte == b'\t') {
         return "a tab in the indentation: YAML is indented with spaces".to_owned();
     }
-    if line.contains("{{") {
-        return format!("not YAML: {info} (is this a template? a value that begins with `{{{{` needs quotes)");
+    if info.contains("recursion limit") {
+        return format!("nested deeper than {MAX_DEPTH} levels");
     }
     format!("not YAML: {info}")
 }

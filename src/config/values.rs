@@ -36,11 +36,14 @@ impl Walk<'_> {
 
     pub(super) fn integer(&mut self, (min, max): (Option<i64>, Option<i64>), scalar: &Scalar, at: Position) -> Value {
         let Scalar::Integer { value, text } = scalar else {
-            let whole = scalar.text().parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
-            let message = format!("a whole number is needed here, found {}", scalar.describe());
+            let bare = scalar.text().replace(['_', ','], "");
+            let whole = bare.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && value.abs() < 1e15);
+            let quoted = matches!(scalar, Scalar::Text { plain: false, .. }) && whole.is_some();
+            let hint = if quoted { ": leave the quotes out" } else { "" };
+            let message = format!("a whole number is needed here, found {}{hint}", scalar.describe());
             if let Some(error) = self.error("type", at, message) {
                 error.found = Some(shorten(scalar.text()));
-                error.suggestion = whole.map(|value| format!("{value:.0}"));
+                error.suggestion = whole.filter(|_| !quoted).map(|value| format!("{value:.0}"));
             }
             return Value::Null;
         };
@@ -166,6 +169,7 @@ impl Walk<'_> {
             && let Some(found) = self.error("duration", at, error.to_string())
         {
             found.found = Some(shorten(text));
+            found.suggestion = as_duration(text);
         }
     }
 
@@ -192,16 +196,27 @@ impl Walk<'_> {
         } else if shape.max.is_some_and(|max| length > max) {
             let max = shape.max.unwrap_or(0);
             format!("{length} characters, at most {max} are allowed")
-        } else if let Some(pattern) = shape.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-            let about = first_sentence(about);
-            format!("`{}` does not fit: {about} It matches `{}`", shorten(text), pattern.as_str())
         } else {
-            return;
+            return self.pattern(shape, about, text, at);
         };
-        let suggestion =
-            shape.pattern.as_ref().and_then(|pattern| repaired(text).into_iter().find(|text| pattern.is_match(text)));
         if let Some(error) = self.error("text", at, message) {
             error.found = Some(shorten(text));
+        }
+    }
+
+    fn pattern(&mut self, shape: &Text, about: &str, text: &str, at: Position) {
+        let Some(pattern) = shape.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) else { return };
+        let words = alternatives(pattern.as_str());
+        let message = match (&words, phrase(pattern.as_str())) {
+            (Some(_), _) => format!("unknown word `{}`", shorten(text)),
+            (None, Some(phrase)) => format!("`{}` is not {phrase}", shorten(text)),
+            (None, None) => format!("`{}` does not fit `{pattern}`: {}", shorten(text), first_sentence(about)),
+        };
+        let fits = |text: &String| pattern.is_match(text) && shape.max.is_none_or(|max| text.chars().count() <= max);
+        let suggestion = repaired(text).into_iter().find(fits);
+        if let Some(error) = self.error("text", at, message) {
+            error.found = Some(shorten(text));
+            error.allowed = words.unwrap_or_default();
             error.suggestion = suggestion;
         }
     }
@@ -240,6 +255,49 @@ impl Walk<'_> {
     }
 }
 
+/// The words of a pattern such as `^(GET|POST)$`.
+fn alternatives(pattern: &str) -> Option<Vec<String>> {
+    let inner = pattern.strip_prefix("^(")?.strip_suffix(")$")?;
+    let plain = inner.chars().all(|c| c.is_ascii_alphanumeric() || c == '|');
+    plain.then(|| inner.split('|').map(str::to_owned).collect())
+}
+
+/// What a pattern of our schemas asks for, in words.
+pub(super) fn phrase(pattern: &str) -> Option<&'static str> {
+    PHRASES.iter().find(|(known, _)| *known == pattern).map(|(_, phrase)| *phrase)
+}
+
+const PHRASES: [(&str, &str); 6] = [
+    (
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "a name such as `checkout`: lower-case letters, digits, `-` and `.`",
+    ),
+    (r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "a name such as `still-up`: lower-case letters, digits and `-`"),
+    (
+        r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$",
+        "a label's value such as `control-plane`: letters, digits, `-`, `_` and `.`",
+    ),
+    (r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "a time of the day such as `09:00`"),
+    (r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "a time of the day such as `17:00` or `24:00`"),
+    (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day such as `2026-05-01`"),
+];
+
+/// A length of time that was written like a clock (`01:30`) or with a fraction (`1.5h`), as a
+/// duration.
+fn as_duration(text: &str) -> Option<String> {
+    if let Some((hours, minutes)) = text.split_once(':') {
+        let (hours, minutes) = (hours.parse::<u32>().ok()?, minutes.parse::<u32>().ok()?);
+        let period = Period::from_secs(hours.checked_mul(3_600)?.checked_add(minutes.checked_mul(60)?)?);
+        return (minutes < 60 && !period.is_zero()).then(|| period.to_string());
+    }
+    let (number, seconds) = [("d", 86_400_f64), ("h", 3_600.0), ("m", 60.0), ("s", 1.0)]
+        .into_iter()
+        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?.parse::<f64>().ok()?, seconds)))?;
+    let millis = (number * seconds * 1_000.0).round();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
+    (millis > 0.0 && millis < f64::from(u32::MAX)).then(|| Period::from_millis(millis as u32).to_string())
+}
+
 /// Spellings that people mean when they write something near to what a pattern asks for.
 fn repaired(text: &str) -> [String; 4] {
     let dashed = text.to_lowercase().replace(['_', ' ', '.'], "-");
@@ -254,4 +312,44 @@ fn is_rfc3339(text: &str) -> bool {
             .ok()
     });
     FORM.as_ref().is_some_and(|form| form.is_match(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::schema;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("01:30", Some("1h30m"))]
+    #[case("1.5h", Some("1h30m"))]
+    #[case("0.5s", Some("500ms"))]
+    #[case("soon", None)]
+    #[case("1.5", None)]
+    fn a_length_written_otherwise_is_recognised(#[case] text: &str, #[case] expected: Option<&str>) {
+        assert_eq!(as_duration(text).as_deref(), expected);
+    }
+
+    fn patterns(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                if map.get(schema::TEXT_KIND).is_none() {
+                    found.extend(map.get("pattern").and_then(Value::as_str).map(str::to_owned));
+                }
+                map.values().for_each(|value| patterns(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| patterns(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_pattern_is_said_in_words() {
+        let mut found = Vec::new();
+        patterns(&schema::metadata(), &mut found);
+        schema::kinds().iter().for_each(|kind| patterns(&kind.schema, &mut found));
+        for pattern in found {
+            assert!(alternatives(&pattern).is_some() || phrase(&pattern).is_some(), "{pattern}");
+        }
+    }
 }

@@ -143,6 +143,8 @@ impl<'a> Walk<'a> {
         let mut message = format!("{wanted} is needed here, found {found}");
         if matches!(shape.form, Form::List { .. }) && matches!(node.content, Content::Scalar(_)) && !node.is_null() {
             let _ = write!(message, ": write it as a list, `[{}]`", shorten(node.text().unwrap_or("")));
+        } else if node.is_null() {
+            message.push_str(": leave the field out where there is nothing to say");
         }
         if let Some(error) = self.error("type", node.at, message) {
             error.found = Some(found);

@@ -8,3 +8,8 @@ mod reload;
 
 #[path = "files/schemas.rs"]
 mod schemas;
+
+#[path = "files/invalid.rs"]
+mod invalid;
+#[path = "files/properties.rs"]
+mod properties;
