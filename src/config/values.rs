@@ -347,7 +347,9 @@ mod tests {
     fn every_pattern_is_said_in_words() {
         let mut found = Vec::new();
         patterns(&schema::metadata(), &mut found);
-        schema::kinds().iter().for_each(|kind| patterns(&kind.schema, &mut found));
+        for kind in schema::kinds() {
+            patterns(&kind.schema, &mut found);
+        }
         for pattern in found {
             assert!(alternatives(&pattern).is_some() || phrase(&pattern).is_some(), "{pattern}");
         }

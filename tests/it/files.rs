@@ -13,3 +13,6 @@ mod schemas;
 mod invalid;
 #[path = "files/properties.rs"]
 mod properties;
+
+#[path = "files/commands.rs"]
+mod commands;

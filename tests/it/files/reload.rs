@@ -256,6 +256,26 @@ async fn rule_files_are_told_when_they_change() {
 }
 
 #[tokio::test]
+async fn a_broken_rule_file_keeps_its_last_text() {
+    let story = story(&[("a.yaml", &probe("a", "one:1")), ("rules/mine.rhai", "fn decide(facts) { pass() }")]).await;
+    story.write("rules/mine.rhai", "fn decide(facts) { pass( }");
+    story.until_broken(&["mine.rhai"]).await;
+    assert!(story.directory.scripts().borrow()["rules/mine.rhai"].contains("pass()"));
+    assert_eq!(story.directory.health().broken[0].line, 1);
+}
+
+#[tokio::test]
+async fn a_file_whose_times_contradict_each_other_is_broken() {
+    let story = story(&[("a.yaml", &probe("a", "one:1"))]).await;
+    story.write(
+        "a.yaml",
+        &format!("{}  # beside\n", probe("a", "two:2").replace("}}\n", "}, interval: 1s, timeout: 5s}\n")),
+    );
+    story.until_broken(&["a.yaml"]).await;
+    assert_eq!(address(&story.store, "a").await.as_deref(), Some("one:1"));
+}
+
+#[tokio::test]
 async fn the_metrics_say_what_is_broken() {
     let story = story(&[("a.yaml", &probe("a", "one:1")), ("b.yaml", "kind: Prob\n")]).await;
     let mut registry = prometheus_client::registry::Registry::default();
