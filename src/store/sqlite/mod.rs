@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 pub use error::OpenError;
 pub use metrics::StoreMetrics;
@@ -78,6 +79,8 @@ pub struct SqliteStore {
     health: Arc<Health>,
     metrics: StoreMetrics,
     clock: Arc<dyn Clock>,
+    /// When it was opened, by the wall clock and by the steady one.
+    opened: (Timestamp, Duration),
 }
 
 impl SqliteStore {
@@ -106,6 +109,7 @@ impl SqliteStore {
     }
 
     fn start(place: Place, options: Options) -> Result<Arc<Self>, OpenError> {
+        let opened = (options.clock.now(), options.clock.elapsed());
         let place = Arc::new(place);
         let connection = Arc::new(Mutex::new(place.writer()?));
         let health = Arc::new(Health::new(place.name()));
@@ -123,7 +127,7 @@ impl SqliteStore {
             .map_err(|error| OpenError::io("starting the thread that writes", Path::new(&health.place), &error))?;
         let check = (place.bytes() > open::CHECK_AT_OPEN_BYTES).then(|| Check::start(&place, &health)).transpose();
         let check = check.map_err(|error| OpenError::io("starting the check of", Path::new(&health.place), &error))?;
-        Ok(Arc::new(Self { _check: check, writer, pool, feed, health, metrics, clock: options.clock }))
+        Ok(Arc::new(Self { _check: check, writer, pool, feed, health, metrics, opened, clock: options.clock }))
     }
 
     /// Its metrics, to be registered.

@@ -118,8 +118,16 @@ fn make(dir: &Path) -> Result<(), OpenError> {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
             Err(missing(format!("{} does not exist either", parent.display())))
         }
-        _ => fs::create_dir(dir).map_err(|error| missing(error.to_string())),
+        _ => create(dir).map_err(|error| missing(error.to_string())),
     }
+}
+
+/// For this user alone: who overrode what, and why, is not for everybody on the machine.
+fn create(dir: &Path) -> Result<(), std::io::Error> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
 }
 
 /// The lock is the system's and ends with the process, however it ends; the pid inside is only for

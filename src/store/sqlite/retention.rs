@@ -27,6 +27,8 @@ pub const OVERRIDE_AGE: SignedDuration = SignedDuration::from_hours(90 * 24);
 const EVERY: Duration = Duration::from_secs(600);
 /// The first round: after the start, which has more urgent things to do.
 const FIRST_AFTER: Duration = Duration::from_secs(30);
+/// How far the wall clock may run ahead of the steady one: what setting it right takes.
+const JUMP: Duration = Duration::from_secs(3_600);
 /// Deletions in one transaction: a verdict that waits behind it waits some milliseconds.
 const BATCH: usize = 50;
 
@@ -91,7 +93,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was removed until then stays removed.
     pub async fn forget_once(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
-        let now = self.clock.now();
+        let now = self.steady_now();
         let policies = self.policies().await?;
         let retention = *retention;
         let due = self
@@ -108,6 +110,15 @@ impl SqliteStore {
         }
         forgotten.overrides = self.forget_overrides(now, retention.overrides).await?;
         Ok(forgotten)
+    }
+
+    /// The time, unless the wall clock has run ahead of the steady one since the start: a clock that
+    /// jumps into the next year must not make everything old.
+    fn steady_now(&self) -> Timestamp {
+        let (began, elapsed) = self.opened;
+        let passed = self.clock.elapsed().saturating_sub(elapsed).saturating_add(JUMP);
+        let steady = SignedDuration::try_from(passed).ok().and_then(|passed| began.checked_add(passed).ok());
+        steady.map_or(began, |steady| steady.min(self.clock.now()))
     }
 
     /// The gates that say themselves how much is kept.

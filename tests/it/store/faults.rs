@@ -73,6 +73,8 @@ fn the_last_part_of_the_path_is_made() {
     drop(open(&dir.path().join("data")).unwrap());
 
     assert!(database(&dir.path().join("data")).exists());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(dir.path().join("data")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "for this user alone");
 }
 
 #[test]
@@ -266,7 +268,7 @@ async fn a_clock_that_steps_back_does_not_change_the_order() {
     let Opened { store, clock, .. } = &Home::Directory.open();
     for name in ["a", "b", "c"] {
         store.create(run(name)).await.unwrap();
-        clock.advance(SignedDuration::from_hours(-24));
+        clock.jump(SignedDuration::from_hours(-24));
     }
 
     let page = store.list("GateRun", &Query::default()).await.unwrap();

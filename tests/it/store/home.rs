@@ -38,27 +38,34 @@ impl Home {
     }
 }
 
-/// A clock that is set by hand.
+/// A clock that is set by hand: what the wall shows, and what has passed.
 #[derive(Debug)]
-pub(crate) struct HandClock(Mutex<Timestamp>);
+pub(crate) struct HandClock(Mutex<(Timestamp, Duration)>);
 
 impl HandClock {
     pub(crate) fn at(instant: &str) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(instant.parse().unwrap())))
+        Arc::new(Self(Mutex::new((instant.parse().unwrap(), Duration::ZERO))))
     }
 
+    /// Time passes.
     pub(crate) fn advance(&self, by: SignedDuration) {
-        *self.0.lock().unwrap() += by;
+        self.jump(by);
+        self.0.lock().unwrap().1 += Duration::try_from(by).unwrap();
+    }
+
+    /// Somebody sets the wall clock, forward or back.
+    pub(crate) fn jump(&self, by: SignedDuration) {
+        self.0.lock().unwrap().0 += by;
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap()
+        self.0.lock().unwrap().0
     }
 
     fn elapsed(&self) -> Duration {
-        Duration::ZERO
+        self.0.lock().unwrap().1
     }
 }
 

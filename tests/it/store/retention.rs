@@ -128,9 +128,21 @@ async fn overrides_go_when_they_have_been_over_for_long() {
 async fn a_clock_that_steps_back_makes_nothing_old() {
     let kept = Kept::new();
     kept.run("checkout", "a", true).await;
-    kept.clock.advance(DAY * -3_000);
+    kept.clock.jump(DAY * -3_000);
 
     assert_eq!(kept.forget(Retention::default()).await, Forgotten::default());
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_makes_nothing_old() {
+    let kept = Kept::new();
+    kept.run("checkout", "a", true).await;
+    kept.clock.jump(DAY * 3_000);
+
+    assert_eq!(kept.forget(Retention::default()).await, Forgotten::default());
+
+    kept.clock.advance(DAY * 91);
+    assert_eq!(kept.forget(Retention::default()).await.runs, 1);
 }
 
 #[tokio::test]
