@@ -32,7 +32,7 @@ mod tests;
 use jiff::SignedDuration;
 
 pub use compile::{CalendarInput, Compiled, Standing, WindowError, check_calendar, compile};
-pub use decide::{Decision, Evidence, Query, State, WindowState, decide};
+pub use decide::{Decision, Evidence, Query, State, WindowState, decide, outlook};
 pub use export::to_ics;
 pub use ics::{IcsError, MAX_CALENDAR_BYTES};
 pub use stretch::{Occurrence, Stretch, merged};

@@ -211,6 +211,37 @@ pub fn decide(
     decision
 }
 
+/// The decision at `query.at`, and every later one up to `to` that differs from the one before it
+/// in what it says or by whose word; at most `most` of them.
+#[must_use]
+pub fn outlook(
+    windows: &[Arc<Compiled>],
+    query: &Query,
+    overrides: &[Arc<Override>],
+    to: Timestamp,
+    most: usize,
+) -> Vec<(Timestamp, Decision)> {
+    /// The most edges that are looked at: a month of windows that open every few minutes.
+    const MAX_EDGES: usize = 20_000;
+    let bound: Vec<Bound<'_>> = windows
+        .iter()
+        .filter(|window| why_not(window, query).is_none())
+        .map(|window| Bound::new(window, query, &[], overrides))
+        .collect();
+    let mut out: Vec<(Timestamp, Decision)> = Vec::new();
+    let mut at = Some(query.at);
+    for _ in 0..MAX_EDGES {
+        let Some(now) = at.filter(|at| *at < to && out.len() < most) else { break };
+        let decision = judge(&bound, &Query { at: now, ..query.clone() });
+        let same = out.last().is_some_and(|(_, last)| last.state == decision.state && last.rule == decision.rule);
+        if !same {
+            out.push((now, decision));
+        }
+        at = opening::next_edge(&bound, now);
+    }
+    out
+}
+
 /// An answer before its evidence.
 fn answer(state: State, rule: Option<&Bound<'_>>, reason: String, stretch: Stretch) -> Decision {
     Decision {

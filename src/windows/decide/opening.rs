@@ -81,8 +81,8 @@ fn barrier(bound: &[Bound<'_>], at: Timestamp) -> Barrier {
     if shut { Barrier::until(next) } else { Barrier::Open }
 }
 
-/// The first instant after `at`, where everything is open, at which that may change.
-fn next_edge(bound: &[Bound<'_>], at: Timestamp) -> Option<Timestamp> {
+/// The first instant after `at` at which what stands may change.
+pub(super) fn next_edge(bound: &[Bound<'_>], at: Timestamp) -> Option<Timestamp> {
     bound
         .iter()
         .flat_map(|bound| {
