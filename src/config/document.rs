@@ -141,6 +141,10 @@ impl Reader<'_> {
             return Head::Bad;
         }
         let kind = node.get("kind");
+        if kind.is_none() && node.get("$schema").is_some() {
+            // A JSON Schema, such as our own for editors.
+            return Head::Foreign;
+        }
         match node.get("apiVersion") {
             None if TOP.iter().all(|field| node.get(field).is_none()) => {
                 let message = "this is no resource (it has no kind, metadata or spec) and is left out";
