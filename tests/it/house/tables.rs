@@ -9,7 +9,6 @@ pub const MAX_MAIN_LINES: usize = 40;
 pub const LENGTHS: &[(&str, usize, &str)] = &[
     ("src/api/gate.rs", 520, "one resource is read on one page, as its users read it"),
     ("src/calendars/book.rs", 460, "one follower's states and their transitions, which make sense together only"),
-    ("src/config/walk.rs", 520, "one walk over a schema: a function for each keyword, each calling the others"),
     ("src/windows/series.rs", 460, "one row of periods for each kind of schedule, computed alike"),
 ];
 
