@@ -115,7 +115,8 @@ fn to_json_at(value: &Dynamic, depth: usize) -> Result<Value, String> {
 
 /// What a value is, in words that a person knows from JSON.
 pub(super) fn type_name(value: &Dynamic) -> String {
-    let name = match value.type_name() {
+    let full = value.type_name();
+    let name = match full.rsplit("::").next().unwrap_or(full) {
         "()" => "nothing",
         "i64" => "a whole number",
         "f64" => "a number",
@@ -124,7 +125,10 @@ pub(super) fn type_name(value: &Dynamic) -> String {
         "array" => "a list",
         "map" => "a map",
         "Fn" => "a function",
-        other => return format!("a {}", other.rsplit("::").next().unwrap_or(other)),
+        "Time" => "a time",
+        "Given" => "the facts",
+        "Decision" => "a decision",
+        other => return format!("a {other}"),
     };
     name.to_owned()
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use rhai::{EvalAltResult, ParseError, Position};
 
 use super::complaint::Complaint;
+use super::convert::{to_json, type_name};
 use super::sandbox::{
     EVALUATION_BUDGET, MAX_ARRAY, MAX_CALL_LEVELS, MAX_MAP, MAX_MODULES, MAX_OPERATIONS, MAX_STRING_BYTES,
     MAX_VARIABLES,
@@ -132,8 +133,12 @@ fn describe(cause: &EvalAltResult) -> (ScriptErrorKind, String) {
             (ScriptErrorKind::Runtime, why.unwrap_or_default())
         }
         E::ErrorRuntime(value, _) => {
-            let text = if value.is_unit() { "nothing".to_owned() } else { value.to_string() };
-            (ScriptErrorKind::Thrown, format!("it threw: {text}"))
+            let text = match value.as_immutable_string_ref() {
+                Ok(text) => Ok(format!(": {}", text.as_str())),
+                Err(_) if value.is_unit() => Err(type_name(value)),
+                Err(_) => to_json(value).map(|json| format!(": {json}")),
+            };
+            (ScriptErrorKind::Thrown, format!("it threw{}", text.unwrap_or_else(|what| format!(" {what}"))))
         }
         E::ErrorParsing(kind, _) => (ScriptErrorKind::Syntax, format!("not a script: {kind}")),
         E::ErrorFunctionNotFound(signature, _) => {

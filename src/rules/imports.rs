@@ -116,7 +116,10 @@ impl ModuleResolver for Resolver {
         };
         let allowed = IMPORTS.with_borrow(|state| state.allowed.as_ref().is_none_or(|allowed| allowed.contains(found)));
         if !allowed {
-            return Err(complain(format!("{found} is imported inside a function: imports stand at the top of a file")));
+            let mut error =
+                complain(format!("{found} is imported inside a function: imports stand at the top of a file"));
+            error.set_position(position);
+            return Err(error);
         }
         self.0.load(engine, found)
     }
