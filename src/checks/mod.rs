@@ -7,6 +7,7 @@
 pub mod metric;
 pub mod probes;
 pub mod rule;
+pub mod webhook;
 pub mod window;
 
 use std::collections::BTreeMap;

@@ -6,4 +6,5 @@ mod peers;
 mod probes;
 mod probing;
 mod real;
+mod webhook;
 mod world;
