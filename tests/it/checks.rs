@@ -1,5 +1,6 @@
 //! Checks that look outward: what they say of real and of misbehaving servers.
 
+mod library;
 mod metric;
 mod outbound;
 mod peers;

@@ -184,7 +184,7 @@ mod tests {
     #[case(r#"up{a="${revision}",b="${change}"}"#, "cart", r#"up{a="v42",b="c-17"}"#)]
     #[case(r#"up{app="${target}"}"#, r#"a"} or vector(0) or up{b=""#, r#"up{app="a\x22} or vector(0) or up{b=\x22"}"#)]
     #[case(r#"up{app="${target}"}"#, r"a\", r#"up{app="a\\"}"#)]
-    #[case(r#"up{app='${target}'}"#, "a'b\n", r"up{app='a\x27b\x0a'}")]
+    #[case(r"up{app='${target}'}", "a'b\n", r"up{app='a\x27b\x0a'}")]
     #[case(r#"up{app=~"${target}.*"}"#, ".*", r#"up{app=~"\\.\\*.*"}"#)]
     #[case(r#"up{app !~ "${target}"}"#, "a|b", r#"up{app !~ "a\\|b"}"#)]
     #[case(r#"up{app="\"${target}"}"#, "a", r#"up{app="\"a"}"#)]

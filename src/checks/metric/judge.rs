@@ -243,8 +243,8 @@ mod tests {
             ..series(&[value])
         };
         let judged = judge(vec![named("a", 0.1), named("b", 5.0), named("c", f64::NAN), named("d", 9.0)], &MAX, None);
-        let names: Vec<&str> = judged.iter().map(|judged| judged.series.labels["pod"].as_str()).collect();
-        assert_eq!(names, ["d", "b", "c", "a"]);
+        let order: Vec<&str> = judged.iter().map(|judged| judged.series.labels["pod"].as_str()).collect();
+        assert_eq!(order, ["d", "b", "c", "a"]);
         assert_eq!(judged[0].worst, Some(9.0));
     }
 

@@ -13,8 +13,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use wiremock::matchers::{header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::peers::Rebinding;
-use super::peers::{Authority, Peer, answer, closed_port, drip, outbound, outbound_with, read_request, tls_peer};
+use super::peers::{
+    Authority, Peer, Rebinding, answer, closed_port, drip, outbound, outbound_with, read_request, tls_peer,
+};
 use super::world::{check, context, next, try_check};
 
 /// A server that gives its answers one after another, and tells each request.
@@ -101,7 +102,7 @@ async fn no_answer_is_no_evidence() {
     let endless = Peer::start(|mut stream| async move {
         read_request(&mut stream).await;
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
-        drip(&mut stream, &[b'x'; 65_000]).await;
+        drip(&mut stream, &vec![b'x'; 65_000]).await;
     })
     .await;
     let report = ask(json!({"url": endless.url("/"), "method": "GET"})).await;
