@@ -35,7 +35,9 @@ fn every_ready_made_probe_can_be_made() {
     for (path, probe) in library {
         let path = path.display();
         plan(&probe.spec).unwrap_or_else(|error| panic!("{path}: {error}"));
-        compile(&probe.spec, &outbound()).map(|_| ()).unwrap_or_else(|error| panic!("{path}: {error}"));
+        if let Err(error) = compile(&probe.spec, &outbound()) {
+            panic!("{path}: {error}");
+        }
         let labels = probe.metadata.labels.unwrap_or_default();
         assert!(labels.contains_key("tier") && labels.contains_key("app"), "{path}: labels tier and app");
     }
