@@ -20,8 +20,10 @@ pub use serving::{Bound, Serving};
 use crate::api::{Gate, Override, Probe, ReleaseWindow, Resource};
 use crate::calendars::{self, WindowBook};
 use crate::checks::Table;
+use crate::checks::metric::MetricKind;
 use crate::checks::probes::ProbesKind;
 use crate::checks::rule::{RuleKind, Sources};
+use crate::checks::webhook::WebhookKind;
 use crate::checks::window::WindowKind;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
@@ -174,7 +176,12 @@ impl App {
             windows: Some(Arc::new(by_window.clone())),
             probes: Some(Arc::new(board.clone())),
         });
-        let table = Table::default().with(by_window).with(by_rule).with(ProbesKind::new(board.clone()));
+        let table = Table::default()
+            .with(by_window)
+            .with(by_rule)
+            .with(ProbesKind::new(board.clone()))
+            .with(WebhookKind::new(outbound.clone()))
+            .with(MetricKind::new(outbound, options.prometheus));
         let engine = Engine::new(Parts {
             store: Arc::clone(&store),
             gates: gates.clone(),

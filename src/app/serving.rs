@@ -12,6 +12,9 @@ use crate::server::{Access, Deps, Health, Listeners, Metrics, Server, Standing, 
 use crate::store::Store;
 use crate::telemetry;
 
+/// The most errors of files that `/readyz` tells; the log has them all.
+const MAX_TOLD: usize = 5;
+
 /// Where and how to listen.
 #[derive(Debug, Clone, Default)]
 pub struct Serving {
@@ -128,15 +131,15 @@ async fn store_standing(store: &dyn Store) -> Standing {
 
 fn files_standing(directory: &Directory) -> Standing {
     let health = directory.health();
-    match (health.healthy, health.broken.first()) {
-        (true, _) => Standing::Ready,
-        (false, Some(first)) => {
-            let more = health.broken.len() - 1;
-            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            Standing::Degraded(format!("{first}{more}; the last good state is in force"))
-        }
-        (false, None) => Standing::Degraded("the files were not read yet".to_owned()),
+    if health.healthy {
+        return Standing::Ready;
     }
+    let mut told: Vec<String> = health.broken.iter().take(MAX_TOLD).map(ToString::to_string).collect();
+    match health.broken.len().saturating_sub(MAX_TOLD) {
+        0 => {}
+        more => told.push(format!("{more} more")),
+    }
+    Standing::Degraded(format!("the last good state is in force: {}", told.join("; ")))
 }
 
 fn degraded(trouble: Option<String>) -> Standing {

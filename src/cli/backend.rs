@@ -52,8 +52,18 @@ pub(super) enum Backend {
 }
 
 impl BackendArgs {
-    /// Makes it ready; what runs here ends with `stop`.
-    pub(super) async fn open(self, stop: &CancellationToken) -> anyhow::Result<Backend> {
+    /// Makes it ready, does the work there, and ends in order whatever has become of the work.
+    pub(super) async fn with<T>(self, work: impl AsyncFnOnce(&Backend) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let stop = CancellationToken::new();
+        let backend = self.open(&stop).await?;
+        let result = work(&backend).await;
+        if let Backend::Local(app) = backend {
+            app.stop().await;
+        }
+        result
+    }
+
+    async fn open(self, stop: &CancellationToken) -> anyhow::Result<Backend> {
         if let Some(url) = self.server {
             let token = token(self.token, self.token_file).await?;
             return Ok(Backend::Remote(Client::new(Address { url, token, ca_file: self.ca_file }).await?));

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, BackendArgs};
 use super::output::{Case, CaseResult, Cell, Page, Progress, Render, Suite, Table, instant, lasting};
@@ -43,22 +42,19 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    let backend = args.backend.open(&stop).await?;
-    let question = match &backend {
-        Backend::Local(app) => args.question.among(&app.gates().all())?,
-        Backend::Remote(_) => args.question.remote()?,
-    };
-    let mut progress = Progress::new(global.quiet || !global.printer().for_people());
-    let answer = ask(&backend, &question, args.wait.to_std(), &mut progress).await?;
-    progress.finish();
-    if let Backend::Local(app) = backend {
-        app.stop().await;
-    }
-    let exit = Exit::from(answer.verdict);
-    global.printer().print(&Checked { answer, question })?;
-    Ok(exit)
+    let (question, wait) = (args.question, args.wait.to_std());
+    let checked = args.backend.with(async |backend| {
+        let question = match backend {
+            Backend::Local(app) => question.among(&app.gates().all())?,
+            Backend::Remote(_) => question.remote()?,
+        };
+        let mut progress = Progress::new(global.quiet || !global.printer().for_people());
+        let answer = ask(backend, &question, wait, &mut progress).await?;
+        anyhow::Ok(Checked { answer, question })
+    });
+    let checked = checked.await?;
+    global.printer().print(&checked)?;
+    Ok(checked.answer.verdict.into())
 }
 
 /// Asks until there is a verdict, `wait` is over, or the verdict cannot come before that.

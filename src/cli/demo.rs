@@ -72,7 +72,7 @@ fn opening(page: &mut Page, stage: &Stage) {
     page.line("Two real services run in this process: the old revision and the canary. A gate stands in");
     page.line("front of every batch; its resources are files that you can open:");
     page.gap();
-    let mut table = Table::new(["", ""]);
+    let mut table = Table::plain();
     for (name, place) in
         [("files", &stage.files), ("gate", &stage.server), ("old", &stage.baseline), ("canary", &stage.canary)]
     {
@@ -154,7 +154,7 @@ impl Render for Told {
     fn page(&self, page: &mut Page) {
         page.gap();
         page.line(page.paint("Report", Tone::Strong));
-        let mut table = Table::new(["change", "batch", "point", "verdict", "reason", "evidence"]);
+        let mut table = Table::new(["change", "batch", "point", "verdict", "evidence", "reason", "run"]);
         for step in &self.report.steps {
             let what = match step.action {
                 crate::model::Action::Release => format!("{} {}", step.target, step.revision),
@@ -165,8 +165,9 @@ impl Render for Told {
                 format!("{}/{} ({}%)", step.batch.index, step.batch.total, step.batch.percent).into(),
                 step.point.into(),
                 Cell::toned(step.verdict, step.verdict),
-                step.reason.as_str().into(),
                 evidence_of(step).into(),
+                step.reason.as_str().into(),
+                step.run.as_str().into(),
             ]);
         }
         page.table(&table);
@@ -197,11 +198,8 @@ impl Render for Told {
     }
 }
 
-/// What decided, in one line.
+/// What decided, in a few words; the reason says the rest.
 fn evidence_of(step: &Step) -> String {
-    let parts = step.evidence.iter().map(|evidence| match step.verdict {
-        Verdict::Pass => format!("{} {}", evidence.check, evidence.outcome),
-        _ => format!("{} {}: {}", evidence.check, evidence.outcome, evidence.summary),
-    });
+    let parts = step.evidence.iter().map(|evidence| format!("{} {}", evidence.check, evidence.outcome));
     parts.collect::<Vec<_>>().join(", ")
 }

@@ -3,7 +3,6 @@
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, BackendArgs};
 use super::output::{Cell, Page, Render, Table, Tone, ago, instant};
@@ -110,13 +109,15 @@ struct Revoke {
 }
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
     let now = SystemClock::new().now();
     let (items, alone) = match args.command {
-        Command::Create(create) => (vec![create.make(&create.backend.clone().open(&stop).await?, now).await?], true),
-        Command::List(list) => (list.read(&list.backend.clone().open(&stop).await?, now).await?, false),
-        Command::Revoke(revoke) => (vec![revoke.take(&revoke.backend.clone().open(&stop).await?, now).await?], true),
+        Command::Create(create) => {
+            (vec![create.backend.clone().with(async |backend| create.make(backend, now).await).await?], true)
+        }
+        Command::List(list) => (list.backend.clone().with(async |backend| list.read(backend, now).await).await?, false),
+        Command::Revoke(revoke) => {
+            (vec![revoke.backend.clone().with(async |backend| revoke.take(backend, now).await).await?], true)
+        }
     };
     global.printer().print(&Overrides { items, alone, now })?;
     Ok(Exit::Pass)

@@ -6,7 +6,6 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::backend::{Backend, BackendArgs};
 use super::output::{Case, CaseResult, Cell, Page, Progress, Render, Suite, Table, Tone, ago, instant};
@@ -80,23 +79,20 @@ struct Cancel {
 }
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
     match args.command {
         Command::List(list) => {
-            let backend = list.backend.clone().open(&stop).await?;
-            let runs = list.read(&backend).await?;
+            let runs = list.backend.clone().with(async |backend| list.read(backend).await).await?;
             global.printer().print(&Runs { runs, now: SystemClock::new().now() })?;
             Ok(Exit::Pass)
         }
         Command::Show(one) => {
-            let shown = Shown { run: find(&one.backend.open(&stop).await?, &one.run).await? };
-            global.printer().print(&shown)?;
+            let run = one.backend.with(async |backend| find(backend, &one.run).await).await?;
+            global.printer().print(&Shown { run })?;
             Ok(Exit::Pass)
         }
-        Command::Watch(one) => watch(one, global, &stop).await,
+        Command::Watch(one) => watch(one, global).await,
         Command::Cancel(cancel) => {
-            let answer = cancel.end(&cancel.backend.clone().open(&stop).await?).await?;
+            let answer = cancel.backend.clone().with(async |backend| cancel.end(backend).await).await?;
             global.printer().print(&Cancelled { answer })?;
             Ok(Exit::Pass)
         }
@@ -121,21 +117,24 @@ async fn find(backend: &Backend, id: &str) -> anyhow::Result<GateRun> {
     }
 }
 
-async fn watch(one: One, global: &Global, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    let backend = one.backend.open(stop).await?;
+async fn watch(one: One, global: &Global) -> anyhow::Result<Exit> {
     let mut progress = Progress::new(global.quiet || !global.printer().for_people());
-    loop {
-        let run = find(&backend, &one.run).await?;
-        let status = run.status.as_ref();
-        let verdict = status.map_or(Verdict::Wait, |status| status.verdict);
-        if status.is_some_and(|status| status.decided_at.is_some()) {
-            progress.finish();
-            global.printer().print(&Shown { run })?;
-            return Ok(verdict.into());
+    let decided = one.backend.with(async |backend| {
+        loop {
+            let run = find(backend, &one.run).await?;
+            let status = run.status.as_ref();
+            if status.is_some_and(|status| status.decided_at.is_some()) {
+                return anyhow::Ok(run);
+            }
+            progress.say(&format!("wait: {}", status.map_or("not begun yet", |status| status.reason.as_str())));
+            tokio::time::sleep(LOOK).await;
         }
-        progress.say(&format!("{verdict}: {}", status.map_or("not begun yet", |status| status.reason.as_str())));
-        tokio::time::sleep(LOOK).await;
-    }
+    });
+    let run = decided.await?;
+    progress.finish();
+    let verdict = run.status.as_ref().map_or(Verdict::Wait, |status| status.verdict);
+    global.printer().print(&Shown { run })?;
+    Ok(verdict.into())
 }
 
 impl List {
@@ -247,7 +246,7 @@ impl Shown {
 
     fn head(&self, page: &mut Page) {
         let spec = &self.run.spec;
-        let mut table = Table::new(["", ""]);
+        let mut table = Table::plain();
         let mut row = |name: &str, value: String| table.row([Cell::toned(name, Tone::Dim), value.into()]);
         row("run", format!("{}/{}", namespace_of(&self.run), name_of(&self.run)));
         row("gate", format!("{}/{}", namespace_of(&self.run), spec.gate));
@@ -304,7 +303,7 @@ impl Render for Shown {
         for check in seen {
             page.gap();
             page.line(page.paint(format!("What {} saw", check.name), Tone::Strong));
-            let mut table = Table::new(["", ""]);
+            let mut table = Table::plain();
             for (name, value) in &check.evidence {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 table.row([Cell::toned(name, Tone::Dim), text.into()]);

@@ -84,7 +84,13 @@ pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
     // Signals count from here: whoever ends it while it starts is heard as well.
     let mut signals = Signals::new()?;
     let app = App::start(options, stop.clone()).await?;
-    let bound = app.bind(serving).await?;
+    let bound = match app.bind(serving).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            app.stop().await;
+            return Err(error.into());
+        }
+    };
     announce(&bound, secure, args.data.is_none());
     let mut served = tokio::spawn(bound.run());
     tokio::select! {

@@ -182,10 +182,10 @@ mod tests {
 
     async fn shop() -> (Shop, Client, tokio_util::sync::DropGuard) {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let stop = CancellationToken::new();
+        let end = CancellationToken::new();
         let client = Outbound::new(Secrets::new(None)).client(&ClientOptions::default()).await.unwrap();
-        let shop = Shop::open("canary", "v1", client.clone(), stop.clone()).await.unwrap();
-        (shop, client, stop.drop_guard())
+        let shop = Shop::open("canary", "v1", client.clone(), end.clone()).await.unwrap();
+        (shop, client, end.drop_guard())
     }
 
     async fn ask(shop: &Shop, client: &Client, path: &str, body: Option<Value>) -> (u16, Value) {

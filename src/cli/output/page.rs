@@ -79,6 +79,11 @@ pub(in crate::cli) struct Table {
 }
 
 impl Table {
+    /// An empty table of names and values.
+    pub(in crate::cli) fn plain() -> Self {
+        Self { header: vec![String::new(); 2], rows: Vec::new() }
+    }
+
     /// An empty table.
     pub(in crate::cli) fn new<const N: usize>(header: [&str; N]) -> Self {
         Self { header: header.map(str::to_uppercase).into(), rows: Vec::new() }
@@ -102,7 +107,10 @@ impl Table {
             let cell = comfy_table::Cell::new(text);
             if colour { cell.add_attribute(comfy_table::Attribute::Bold) } else { cell }
         };
-        table.set_header(self.header.iter().map(heading).collect::<Vec<_>>());
+        // A list of names and values has no headings.
+        if self.header.iter().any(|text| !text.is_empty()) {
+            table.set_header(self.header.iter().map(heading).collect::<Vec<_>>());
+        }
         for row in &self.rows {
             table.add_row(row.iter().map(|cell| cell_of(cell, colour)).collect::<Vec<_>>());
         }
