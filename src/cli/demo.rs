@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::{Case, CaseResult, Cell, Page, Printer, Render, Suite, Table, Tone, instant, lasting};
 use super::{Exit, Global};
 use crate::demo::{Demo, Event, Report, Stage, Step};
-use crate::model::Verdict;
+use crate::model::{Action, Outcome, Verdict};
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -96,7 +96,7 @@ fn show(page: &mut Page, event: &Event) {
 fn show_step(page: &mut Page, step: &Step) {
     let verdict = page.paint(format!("{:5}", step.verdict.as_str()), step.verdict);
     let took = page.paint(format!("{:.1}s", step.took_ms as f64 / 1_000.0), Tone::Dim);
-    let what = if step.action == crate::model::Action::Rollback {
+    let what = if step.action == Action::Rollback {
         "rollback    ".to_owned()
     } else {
         format!("{:4} batch {}/{}", step.point.as_str(), step.batch.index, step.batch.total)
@@ -105,11 +105,14 @@ fn show_step(page: &mut Page, step: &Step) {
     if step.verdict == Verdict::Pass {
         return;
     }
-    for evidence in &step.evidence {
-        let outcome = page.paint(evidence.outcome, evidence.outcome);
-        page.line(format!("      {} {outcome}: {}", evidence.check, evidence.summary));
+    // The reason says what the deciding check says; this is what it saw.
+    let decisive = step
+        .evidence
+        .iter()
+        .filter(|evidence| step.reason.contains(&evidence.summary) || evidence.outcome == Outcome::Fail);
+    for evidence in decisive {
         for (name, value) in evidence.saw.iter().filter_map(Value::as_object).flatten() {
-            page.line(format!("        {} {}", page.paint(format!("{name}:"), Tone::Dim), plain(value)));
+            page.line(format!("      {} {}", page.paint(format!("{name}:"), Tone::Dim), plain(value)));
         }
     }
     if let (Verdict::Wait, Some(until)) = (step.verdict, step.until) {
@@ -157,7 +160,7 @@ impl Render for Told {
         let mut table = Table::new(["change", "batch", "point", "verdict", "evidence", "reason", "run"]);
         for step in &self.report.steps {
             let what = match step.action {
-                crate::model::Action::Release => format!("{} {}", step.target, step.revision),
+                Action::Release => format!("{} {}", step.target, step.revision),
                 action => format!("{} {action} to {}", step.target, step.revision),
             };
             table.row([

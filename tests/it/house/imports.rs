@@ -75,9 +75,11 @@ fn the_directions_have_no_circle() {
 }
 
 #[test]
-fn every_name_of_the_table_is_known() {
+fn every_module_of_the_table_exists_and_every_name_in_it_is_known() {
+    let modules: BTreeSet<String> = sources().iter().map(|source| source.module().to_owned()).collect();
     let known: BTreeSet<&str> = IMPORTS.iter().map(|(name, _)| *name).collect();
     for (module, allowed) in IMPORTS {
+        assert!(modules.contains(*module), "`{module}` is in the table and not in src");
         for name in *allowed {
             assert!(known.contains(name), "`{module}` may import `{name}`, which is not in the table");
         }

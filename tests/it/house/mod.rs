@@ -51,7 +51,7 @@ fn an_exception_to_the_length_of_a_file_is_needed() {
 
 #[test]
 fn nothing_is_left_undone() {
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:"), concat!("not built", " yet")];
     let mut findings = Vec::new();
     for source in sources() {
         for (number, line) in source.all_lines() {
