@@ -63,3 +63,32 @@ fn a_reader_that_goes_away_is_no_trouble() {
         assert!(!err.contains("panicked"), "{err}");
     }
 }
+
+#[test]
+fn the_files_of_the_readme_are_valid_and_its_commands_exist() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let yaml = readme.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a gate");
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("checkout.yaml"), yaml).unwrap();
+    let files = home.path().display().to_string();
+    let valid = probegate(&["validate", &files]);
+    assert_eq!(valid.code, 0, "{}{}", valid.out, valid.err);
+    let asked = probegate(&["check", "-f", &files, "--revision", "v42", "--point", "pre", "--wait", "0s"]);
+    assert!(asked.code < 3, "{}", asked.err);
+    let target = ["--namespace", "shop", "--target", "checkout", "--at", "2026-11-21T12:00:00Z", "-o", "json"];
+    let explained = probegate(&[&["window", "explain", "-f", &files][..], &target].concat());
+    assert_eq!(explained.json()["allowed"], false, "a Saturday: {}{}", explained.out, explained.err);
+    assert_eq!(probegate(&["token", "new", "--name", "ci", "--scope", "check,read"]).code, 0);
+
+    let table = readme.split("## Commands").nth(1).expect("a table of commands");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', ' ']).next());
+    let help = probegate(&["--help"]).out;
+    let mut count = 0;
+    for verb in rows {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{verb} "))), "{verb}");
+        count += 1;
+    }
+    let verbs = help.split("Commands:").nth(1).unwrap().split("Options").next().unwrap();
+    let verbs = verbs.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   ")).count();
+    assert_eq!(count, verbs, "the table and the help tell of the same commands");
+}
