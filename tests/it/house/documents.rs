@@ -81,3 +81,13 @@ fn every_file_that_the_map_names_exists() {
     }
     none(&findings, "ARCHITECTURE.md names what is not there:");
 }
+
+#[test]
+fn every_problem_that_the_server_tells_is_explained() {
+    let page = fs::read_to_string(root().join("docs/http.md")).expect("docs/http.md");
+    for kind in probegate::server::ProblemKind::ALL {
+        let (slug, _, status) = kind.parts();
+        let row = format!("| `{slug}` | {} |", status.as_u16());
+        assert!(page.contains(&row), "{row} is missing in docs/http.md");
+    }
+}
