@@ -23,8 +23,10 @@ pub enum ScriptErrorKind {
     Runtime,
     /// The script threw.
     Thrown,
-    /// The script met a limit of the sandbox: operations, time, depth, size.
+    /// The script met a limit of the sandbox: operations, depth, size.
     Limit,
+    /// The script's time ran out: it is slow, or the machine is busy.
+    Time,
     /// The script ended with a value that is not one of those expected.
     Result,
     /// What was handed to the script cannot be: too large, the wrong parameters.
@@ -121,7 +123,9 @@ fn describe(cause: &EvalAltResult) -> (ScriptErrorKind, String) {
     let limit = |why: String| (ScriptErrorKind::Limit, why);
     match cause {
         E::ErrorTooManyOperations(_) => limit(format!("it ran longer than {MAX_OPERATIONS} operations")),
-        E::ErrorTerminated(..) => limit(format!("it ran longer than {} ms", EVALUATION_BUDGET.as_millis())),
+        E::ErrorTerminated(..) => {
+            (ScriptErrorKind::Time, format!("it ran longer than {} ms", EVALUATION_BUDGET.as_millis()))
+        }
         E::ErrorStackOverflow(_) => limit(format!("its functions call each other more than {MAX_CALL_LEVELS} deep")),
         E::ErrorTooManyVariables(_) => limit(format!("it has more than {MAX_VARIABLES} variables")),
         E::ErrorTooManyModules(_) => limit(format!("it imports more than {MAX_MODULES} modules")),

@@ -179,13 +179,18 @@ fn load(
     sources: &BTreeMap<String, Source>,
     engine: &Arc<Engine>,
 ) -> Result<Option<Rule>, ScriptError> {
-    let in_file = |error: ScriptError| error.in_file(path);
+    let in_file = |mut error: ScriptError| {
+        if error.kind == ScriptErrorKind::Time {
+            error.why = format!("its top level ran longer than {} s", sandbox::LOAD_BUDGET.as_secs());
+        }
+        error.in_file(path)
+    };
     let decides = ast.iter_functions().any(|function| function.name == "decide" && function.params.len() == 1);
     let module = path.split('/').rev().skip(1).any(|folder| folder == MODULE_FOLDER);
     if !decides && !module {
         return Err(in_file(invalid("there is no `fn decide(facts)`; a file without one stands in a folder `lib`")));
     }
-    let (declared, seen) = sandbox::guarded(|| {
+    let (declared, seen) = sandbox::guarded_for(sandbox::LOAD_BUDGET, || {
         imports::begin(path);
         let mut scope = Scope::new();
         engine.run_ast_with_scope(&mut scope, &ast).map_err(|error| ScriptError::from_eval(&error))?;

@@ -21,6 +21,9 @@ use super::error::{ScriptError, ScriptErrorKind, bounded};
 pub const MAX_OPERATIONS: u64 = 100_000;
 /// The longest that one evaluation may run: with the time to stop it, an answer stands within 50 ms.
 pub const EVALUATION_BUDGET: Duration = Duration::from_millis(40);
+/// The longest that one file may take to be loaded: its operations are limited as well, and a start
+/// on a busy machine must not lose a rule.
+pub(super) const LOAD_BUDGET: Duration = Duration::from_secs(2);
 /// The deepest nesting of calls: a policy has no use for recursion beyond it.
 pub const MAX_CALL_LEVELS: usize = 24;
 /// The deepest nesting of an expression.
@@ -102,18 +105,24 @@ pub(super) fn take_log() -> Vec<String> {
     LOG.take()
 }
 
-/// Runs `work` in the sandbox's thread, with its stack and its deadline, and waits for it.
+/// Runs `work` in the sandbox's thread, with its stack and the deadline of an evaluation, and waits
+/// for it.
 ///
 /// # Errors
 /// The thread cannot be had, or the interpreter panicked.
 pub(super) fn guarded<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ScriptError> {
+    guarded_for(EVALUATION_BUDGET, work)
+}
+
+/// [`guarded`] with another deadline.
+pub(super) fn guarded_for<T: Send>(budget: Duration, work: impl FnOnce() -> T + Send) -> Result<T, ScriptError> {
     let internal = |why: String| ScriptError::new(ScriptErrorKind::Internal, why);
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("script".to_owned())
             .stack_size(STACK_BYTES)
             .spawn_scoped(scope, || {
-                DEADLINE.set(Instant::now().checked_add(EVALUATION_BUDGET));
+                DEADLINE.set(Instant::now().checked_add(budget));
                 work()
             })
             .map_err(|error| internal(format!("no thread to evaluate on: {error}")))?
