@@ -126,6 +126,15 @@ impl<'a> Params<'a> {
     /// # Errors
     /// One that is not among `known`, or stands twice.
     pub(super) fn parse(query: Option<&'a str>, known: &[&'static str]) -> Result<Self, Problem> {
+        Self::parse_with(query, known, &[])
+    }
+
+    /// As [`Params::parse`], with some that may stand again.
+    pub(super) fn parse_with(
+        query: Option<&'a str>,
+        known: &[&'static str],
+        repeated: &[&str],
+    ) -> Result<Self, Problem> {
         let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for (key, value) in url::form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
             if !known.contains(&key.as_ref()) {
@@ -136,7 +145,7 @@ impl<'a> Params<'a> {
                 let problem = Problem::new(Kind::Parameter, detail).field(echo(&key));
                 return Err(problem.allowed(&key, known.iter().copied()));
             }
-            if pairs.iter().any(|(other, _)| *other == key) {
+            if !repeated.contains(&key.as_ref()) && pairs.iter().any(|(other, _)| *other == key) {
                 return Err(Problem::new(Kind::Parameter, format!("parameter `{key}` stands twice")).field(key));
             }
             pairs.push((key, value));
@@ -147,6 +156,11 @@ impl<'a> Params<'a> {
     /// A parameter's text; an empty one counts as absent.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|(name, value)| name == key && !value.is_empty()).map(|(_, value)| value.as_ref())
+    }
+
+    /// Every text of a parameter that may stand again.
+    pub(super) fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.pairs.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_ref())
     }
 
     /// A parameter's value.

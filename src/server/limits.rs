@@ -19,7 +19,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_WAIT: Duration = Duration::from_secs(50);
 /// How long a hook's answer may wait for a verdict: callers give up after 10 s, and a controller
 /// works through its targets one after another.
-pub const HOOK_WAIT: Duration = Duration::from_secs(2);
+pub const HOOK_WAIT: Duration = Duration::from_secs(1);
 /// How long a hook may take at all: well inside the callers' 10 s.
 pub const HOOK_TIMEOUT: Duration = Duration::from_secs(6);
 /// Headers of one request.
@@ -70,8 +70,6 @@ pub const MAX_SCANNED: usize = 5_000;
 pub const MAX_OVERRIDE: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// The most characters of a foreign text that an answer repeats.
 pub const MAX_ECHO: usize = 80;
-/// The longest address (path and query).
-pub const MAX_PATH: usize = 4_096;
 /// The longest request id that is taken over from a caller.
 pub const MAX_REQUEST_ID: usize = 64;
 /// Runs of one target that a hook looks at: batches times attempts of the release under way.

@@ -42,7 +42,7 @@ pub use access::{Access, AccessError, Scope, require_loopback};
 pub use api::check::CheckRequest;
 pub use api::overrides::{OverrideList, OverrideRequest};
 pub use api::runs::{CancelRequest, RunList, RunSummary};
-pub use api::windows::{WindowList, WindowSummary};
+pub use api::windows::{WindowExplanation, WindowList, WindowSummary};
 pub use audit::TARGET as AUDIT_TARGET;
 pub use health::{Health, HealthDetail, SourceDetail, Standing};
 pub use hooks::argo::{ArgoAnswer, ArgoPayload, ArgoVerdict};
@@ -53,9 +53,14 @@ pub use problem::{Kind as ProblemKind, Problem};
 pub use routes::routes;
 pub use tls::{Tls, TlsError};
 
+use crate::api::Override;
 use crate::clock::Clock;
 use crate::engine::Ask;
-use crate::store::Store;
+use crate::store::{Cache, Ledger, Store};
+use crate::windows::Compiled;
+
+/// The windows as they stand now, such as `Arc::new(move || book.current())`.
+pub type WindowsNow = Arc<dyn Fn() -> Arc<Vec<Arc<Compiled>>> + Send + Sync>;
 
 /// What the server stands on.
 #[derive(Clone)]
@@ -64,6 +69,12 @@ pub struct Deps {
     pub store: Arc<dyn Store>,
     /// Who answers questions.
     pub ask: Arc<dyn Ask>,
+    /// The windows.
+    pub windows: WindowsNow,
+    /// What has happened lately, for windows that count changes.
+    pub past: Ledger,
+    /// Every override.
+    pub overrides: Cache<Override>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may do what.

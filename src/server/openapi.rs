@@ -47,6 +47,7 @@ pub(super) struct Override;
         runs::cancel_by_id,
         runs::cancel_by_post,
         windows::list,
+        windows::explain,
         overrides::list,
         overrides::show,
         overrides::create,

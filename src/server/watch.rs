@@ -1,7 +1,9 @@
 //! From the store's watches to events.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::select_all;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::runs::RunSummary;
 use super::api::windows::WindowSummary;
 use super::app::App;
-use crate::api::{GateRun, Override, ReleaseWindow, Resource, name_of, namespace_of};
+use crate::api::{GateRun, Override, Resource, name_of, namespace_of};
 use crate::store::{Object, Query, WatchEvent};
 
 /// How many resources the standing is remembered of: those that change lately.
@@ -22,6 +24,9 @@ const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(8_191);
 const FIRST_RUNS: usize = 500;
 /// A resource that is not remembered and whose news is older than this had it told before.
 const NEWS: SignedDuration = SignedDuration::from_secs(60);
+
+/// How often windows are looked at: people who wait for one to open see it soon enough.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// What an event tells of.
 type Memory = LruCache<(&'static str, String, String), Mark>;
@@ -48,12 +53,18 @@ struct News {
 /// Turns what the store tells into events until `stop`.
 pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let watch = |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, ..Query::default() });
-    let mut all =
-        select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0), watch(ReleaseWindow::KIND, 0)]);
+    let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0)]);
     let mut memory = Memory::new(MAX_REMEMBERED);
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut standings = BTreeMap::new();
     loop {
         let event = tokio::select! {
             () = stop.cancelled() => return,
+            _ = ticks.tick() => {
+                look(&app, &mut standings);
+                continue;
+            }
             event = all.next() => event,
         };
         match event {
@@ -76,7 +87,6 @@ fn take(app: &App, memory: &mut Memory, object: Object, listed: bool) {
     match object.kind {
         GateRun::KIND => told(app, memory, object, listed, news_of_run, RunSummary::of),
         Override::KIND => told(app, memory, object, listed, news_of_override, Clone::clone),
-        ReleaseWindow::KIND => told(app, memory, object, listed, news_of_window, WindowSummary::of),
         _ => {}
     }
 }
@@ -123,8 +133,18 @@ fn news_of_override(item: &Override) -> News {
     News { mark, at: revoked.or(created), created: "override.created", turned: "override.revoked", about }
 }
 
-fn news_of_window(window: &ReleaseWindow) -> News {
-    let mark = Mark { turned: window.status.as_ref().is_some_and(|status| status.in_force), void: false };
-    let about = name_of(window).to_owned();
-    News { mark, at: None, created: "window.turned", turned: "window.turned", about }
+/// Looks at every window, and tells of those that are not as they were.
+fn look(app: &App, standings: &mut BTreeMap<(String, String), bool>) {
+    let now = app.now();
+    let windows = (app.deps.windows)();
+    let mut seen = BTreeMap::new();
+    for window in windows.iter() {
+        let summary = WindowSummary::of(window, now);
+        let key = (summary.namespace.clone(), summary.name.clone());
+        if standings.get(&key).is_some_and(|before| *before != summary.in_force) {
+            app.hub.tell("window.turned", &summary.namespace, &summary.name, &summary);
+        }
+        seen.insert(key, summary.in_force);
+    }
+    *standings = seen;
 }
