@@ -47,7 +47,9 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 fn explain(path: &Path, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     if !error.is_data() {
-        return Problem::new(Kind::Malformed, text);
+        let problem = Problem::new(Kind::Malformed, text);
+        let field = print(path);
+        return if field.is_empty() { problem } else { problem.field(echo(&field)) };
     }
     // serde says the position behind the message; the field says it better.
     let message = text.split(" at line ").next().unwrap_or(&text);

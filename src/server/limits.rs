@@ -17,7 +17,7 @@ pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest `wait`: below the 60 s after which the usual proxies cut an idle connection.
 pub const MAX_WAIT: Duration = Duration::from_secs(50);
-/// How long a hook's answer may wait for a verdict: callers give up after 10 s, and a controller
+/// How long the answer to a hook may wait for a verdict: callers give up after 10 s, and a controller
 /// works through its targets one after another.
 pub const HOOK_WAIT: Duration = Duration::from_secs(1);
 /// How long a hook may take at all: well inside the callers' 10 s.

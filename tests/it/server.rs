@@ -1,1 +1,16 @@
-//! server.
+//! The gate over HTTP: requests as callers send them, answers as they read them.
+
+mod access;
+mod argo;
+mod events;
+mod flagger;
+mod limits;
+mod manifests;
+mod openapi;
+mod overrides;
+mod questions;
+mod records;
+mod schema;
+mod shutdown;
+mod tls;
+mod world;

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{GateRun, Override};
+use crate::api::{Cause, Effect, GateRun, GateRunStatus, Override, name_of};
 use crate::model::{Action, Point, Verdict};
 
 /// On a run: when its pass was handed out before a weight step.
@@ -92,18 +92,26 @@ pub(super) fn standing_block<'a>(
         // Newest first: the first attempt at a question is the one that counts.
         let latest = seen.insert(run.spec.batch.index);
         let status = run.status.as_ref();
-        let decided = status.filter(|status| status.verdict == Verdict::Block).and_then(|status| status.decided_at);
+        let decided = status.filter(|status| is_blocked(status)).and_then(|status| status.decided_at);
         latest && decided.is_some_and(|at| !overrides.iter().any(|one| lifts(one, run, at, now)))
     })
 }
 
-/// Whether an override may lift a block: then the question has to be asked again first.
+/// Whether the word is about the revision: who cancels a run takes back the question.
+fn is_blocked(status: &GateRunStatus) -> bool {
+    status.verdict == Verdict::Block && !matches!(status.cause, Some(Cause::Cancelled | Cause::Void))
+}
+
+/// Whether an override may lift a block: then the question has to be asked again first. One that
+/// was heard when the block was decided does not. Times of creation are whole seconds.
 fn lifts(one: &Override, run: &GateRun, decided: jiff::Timestamp, now: jiff::Timestamp) -> bool {
-    let newer = one.metadata.creation_timestamp.as_ref().is_some_and(|created| created.0 >= decided);
+    let created = one.metadata.creation_timestamp.as_ref().map(|created| created.0.as_second());
+    let heard = run.status.iter().flat_map(|status| &status.overrides).any(|used| used.name == name_of(one));
     let spec = &one.spec;
-    newer
+    !heard
+        && created.is_some_and(|created| created >= decided.as_second())
         && one.in_force(now)
-        && spec.effect == crate::api::Effect::Pass
+        && spec.effect == Effect::Pass
         && spec.gate.as_deref() == Some(&run.spec.gate)
         && spec.change == run.spec.change.id
         && spec.check.as_ref().is_none_or(|check| has_failed(run, check))

@@ -1,0 +1,82 @@
+//! `/v1/events`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+
+use super::world::{World, head, question};
+
+struct Stream(Lines<BufReader<TcpStream>>);
+
+impl Stream {
+    async fn open(world: &World, headers: &[(&str, &str)]) -> Self {
+        let mut stream = TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(head("GET", "/v1/events", headers, 0).as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next_line().await.unwrap().unwrap();
+        assert!(first.contains("200"), "{first}");
+        while !lines.next_line().await.unwrap().unwrap().is_empty() {}
+        Self(lines)
+    }
+
+    /// The next event: its id, its kind, its data.
+    async fn next(&mut self) -> (String, String, Value) {
+        let (mut id, mut kind) = (String::new(), String::new());
+        let reading = async {
+            while let Some(line) = self.0.next_line().await.unwrap() {
+                match line.split_once(": ") {
+                    Some(("id", text)) => text.clone_into(&mut id),
+                    Some(("event", text)) => text.clone_into(&mut kind),
+                    Some(("data", text)) => return serde_json::from_str(text).unwrap(),
+                    _ => {}
+                }
+            }
+            panic!("the stream ended");
+        };
+        let data = tokio::time::timeout(Duration::from_secs(20), reading).await.expect("an event");
+        (id, kind, data)
+    }
+}
+
+#[tokio::test]
+async fn a_run_is_told_of_when_it_is_created_and_decided_and_again_to_who_comes_back() {
+    let world = World::new().await;
+    let mut stream = Stream::open(&world, &[]).await;
+    world.script.say("slow/post/2", probegate::model::Outcome::Pending);
+    world.post("/v1/check", &question("slow")).await;
+    let (first, kind, data) = stream.next().await;
+    assert_eq!((kind.as_str(), data["change"]["revision"].as_str()), ("run.created", Some("slow")));
+    world.script.say("slow/post/2", probegate::model::Outcome::Pass);
+    let (second, kind, data) = stream.next().await;
+    assert_eq!((kind.as_str(), data["verdict"].as_str()), ("run.decided", Some("pass")));
+    let mut back = Stream::open(&world, &[("last-event-id", &first)]).await;
+    let (missed, kind, _) = back.next().await;
+    assert_eq!((missed, kind.as_str()), (second, "run.decided"));
+    let mut stranger = Stream::open(&world, &[("last-event-id", "another-7")]).await;
+    assert_eq!(stranger.next().await.1, "reset");
+}
+
+#[tokio::test]
+async fn an_override_and_a_hook_s_event_are_told_of() {
+    let world = World::new().await;
+    let mut stream = Stream::open(&world, &[]).await;
+    let soon = {
+        use probegate::clock::Clock;
+        probegate::clock::SystemClock::new().now() + jiff::SignedDuration::from_hours(1)
+    };
+    let wanted = json!({"gate": "shop/checkout", "change": "c", "effect": "pass", "reason": "r", "expires": soon});
+    let place = world.post("/v1/overrides", &wanted).await.headers["location"].clone();
+    assert_eq!(stream.next().await.1, "override.created");
+    world.send("DELETE", &place, &[], "").await;
+    assert_eq!(stream.next().await.1, "override.revoked");
+    let body = json!({"name": "fl", "namespace": "d", "phase": "Progressing", "checksum": "c",
+                      "metadata": {"eventMessage": "New revision detected!"}});
+    world.post("/hooks/flagger/shop/fl/event", &body).await;
+    let (_, kind, data) = stream.next().await;
+    assert_eq!(
+        (kind.as_str(), data["metadata"]["eventMessage"].as_str()),
+        ("hook.event", Some("New revision detected!"))
+    );
+}
