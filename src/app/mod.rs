@@ -121,6 +121,8 @@ pub struct App {
     clock: Arc<dyn Clock>,
     cluster: Option<String>,
     gates: Cache<Gate>,
+    overrides: Cache<Override>,
+    past: Ledger,
     windows: WindowBook,
     board: Board,
     rules: RuleBook,
@@ -172,7 +174,7 @@ impl App {
         let by_window = WindowKind::new(windows.clone(), ledger.clone(), overrides.clone());
         let by_rule = RuleKind::new(Sources {
             library: rules.library(),
-            ledger,
+            ledger: ledger.clone(),
             windows: Some(Arc::new(by_window.clone())),
             probes: Some(Arc::new(board.clone())),
         });
@@ -185,15 +187,30 @@ impl App {
         let engine = Engine::new(Parts {
             store: Arc::clone(&store),
             gates: gates.clone(),
-            overrides,
+            overrides: overrides.clone(),
             table,
             clock: Arc::clone(&clock),
             cluster: options.cluster.clone(),
         });
         let (running, stopping) = (engine.clone(), stop.clone());
         tasks.spawn(async move { running.run(stopping).await });
-        let cluster = options.cluster;
-        Ok(Self { home, store, clock, cluster, gates, windows, board, rules, directory, engine, tasks, stop })
+        let (cluster, past) = (options.cluster, ledger);
+        Ok(Self {
+            home,
+            store,
+            clock,
+            cluster,
+            gates,
+            overrides,
+            past,
+            windows,
+            board,
+            rules,
+            directory,
+            engine,
+            tasks,
+            stop,
+        })
     }
 
     /// Adds everybody's metrics.

@@ -69,9 +69,13 @@ impl App {
         let mut registry = telemetry::Metrics::new();
         metrics.register(registry.registry());
         self.register(registry.registry());
+        let windows = self.windows.clone();
         let deps = Deps {
             store: Arc::clone(&self.store),
             ask: Arc::new(self.engine.clone()),
+            windows: Arc::new(move || windows.current()),
+            past: self.past.clone(),
+            overrides: self.overrides.clone(),
             clock: Arc::clone(&self.clock),
             health: self.health(&access, tls.as_ref()),
             access,

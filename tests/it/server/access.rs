@@ -238,12 +238,11 @@ fn the_command_makes_a_token_that_its_own_entry_lets_in() {
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     let token = text.lines().find(|line| line.starts_with("pgt_")).unwrap();
-    let entry: String =
-        text.lines().skip_while(|line| !line.starts_with('-')).map(|line| format!("{line}\n")).collect();
+    let entry: String = text.lines().skip_while(|line| !line.starts_with('-')).collect::<Vec<_>>().join("\n");
     assert!(!entry.contains(token), "the entry holds the hash alone");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("tokens.yaml");
-    std::fs::write(&file, format!("tokens:\n{entry}")).unwrap();
+    std::fs::write(&file, format!("tokens:\n{entry}\n")).unwrap();
     let clock = Arc::new(probegate::clock::SystemClock::new());
     let access = probegate::server::Access::load(file, clock).unwrap();
     let shown = probegate::server::access::Credentials { bearer: Some(token), ..Default::default() };
