@@ -114,6 +114,16 @@ fn counted(diagnostics: &[Diagnostic]) -> String {
     if diagnostics.len() == 1 { "1 error".to_owned() } else { format!("{} errors", diagnostics.len()) }
 }
 
+impl Home {
+    /// Where good copies of calendars survive a restart.
+    fn calendars(&self) -> Option<PathBuf> {
+        match self {
+            Self::Memory => None,
+            Self::Directory(path) => Some(path.join("calendars")),
+        }
+    }
+}
+
 /// Everything, connected and running.
 pub struct App {
     home: Arc<SqliteStore>,
@@ -140,10 +150,7 @@ impl App {
     /// The store cannot be opened, or the files are not valid.
     pub async fn start(options: Options, stop: CancellationToken) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let keep_in = match &options.home {
-            Home::Memory => None,
-            Home::Directory(path) => Some(path.join("calendars")),
-        };
+        let keep_in = options.home.calendars();
         let home = open(options.home.clone(), Arc::clone(&clock)).await?;
         let store: Arc<dyn Store> = Arc::clone(&home) as Arc<dyn Store>;
         let tasks = TaskTracker::new();

@@ -2,6 +2,7 @@
 //! what a script says, and a client that sends exactly what it is given.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -259,10 +260,10 @@ impl Drop for World {
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: probegate\r\nconnection: close\r\n");
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n").unwrap();
     }
     if length > 0 && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
-        head.push_str(&format!("content-length: {length}\r\n"));
+        write!(head, "content-length: {length}\r\n").unwrap();
     }
     head + "\r\n"
 }
@@ -314,14 +315,14 @@ pub fn tokens(dir: &std::path::Path) -> PathBuf {
     let mut yaml = String::from("tokens:\n");
     for scope in ["read", "check", "override", "admin"] {
         let hash = probegate::server::access::hash_of(scope);
-        yaml.push_str(&format!("- {{name: {scope}, subject: {scope}-er, hash: \"{hash}\", scopes: [{scope}]}}\n"));
+        writeln!(yaml, "- {{name: {scope}, subject: {scope}-er, hash: \"{hash}\", scopes: [{scope}]}}").unwrap();
     }
     let hash = probegate::server::access::hash_of("t");
-    yaml.push_str(&format!("- {{name: controller, hash: \"{hash}\", scopes: [check], gates: [\"shop/*\"]}}\n"));
+    writeln!(yaml, "- {{name: controller, hash: \"{hash}\", scopes: [check], gates: [\"shop/*\"]}}").unwrap();
     let hash = probegate::server::access::hash_of("old");
-    yaml.push_str(&format!("- {{name: old, hash: \"{hash}\", scopes: [admin], expires: 2020-01-01T00:00:00Z}}\n"));
+    writeln!(yaml, "- {{name: old, hash: \"{hash}\", scopes: [admin], expires: 2020-01-01T00:00:00Z}}").unwrap();
     let hash = probegate::server::access::hash_of("slow");
-    yaml.push_str(&format!("- {{name: slow, hash: \"{hash}\", scopes: [read], rate: 1}}\n"));
+    writeln!(yaml, "- {{name: slow, hash: \"{hash}\", scopes: [read], rate: 1}}").unwrap();
     yaml.push_str("keys:\n- {name: signer, secretFile: signer.key, scopes: [check, override]}\n");
     std::fs::write(dir.join("signer.key"), "a-key-of-some-length-0123456789\n").unwrap();
     let file = dir.join("tokens.yaml");
