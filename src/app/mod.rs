@@ -166,7 +166,7 @@ impl App {
             starting.cache::<ReleaseWindow>(),
             outbound.clone(),
             Arc::clone(&clock),
-            calendars::Options { keep_in },
+            calendars::Options { keep_in, ..calendars::Options::default() },
         );
         starting.spawn(run);
         let prober =

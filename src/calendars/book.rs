@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::fetch::{Fetched, fetch};
 use super::kept::Kept;
 use super::metrics::{Metrics, TypeLabel, WindowLabel};
-use super::source::{FILE_REFRESH, Good, Held, Source, read_file, refresh_of};
+use super::source::{Good, Held, Source, read_file, refresh_of};
 use super::zones::zones;
 use super::{CalendarError, Options};
 use crate::api::{ReleaseWindow, WindowType, name_of, namespace_of};
@@ -22,8 +22,6 @@ use crate::outbound::Outbound;
 use crate::store::Cache;
 use crate::windows::{CalendarInput, Compiled, Standing, WindowError, check_calendar, compile};
 
-/// How often the book looks what is due, and what the clock has made of its windows.
-const TICK: Duration = FILE_REFRESH;
 /// The first wait after a failure; it doubles up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// Calendars that are fetched at a time: enough for many windows, and no flood.
@@ -81,6 +79,7 @@ impl WindowBook {
             outbound,
             clock,
             kept: Kept::new(options.keep_in),
+            look_every: options.look_every,
             sources: BTreeMap::new(),
             compiled: BTreeMap::new(),
             fetching: JoinSet::new(),
@@ -172,6 +171,7 @@ struct Follower {
     outbound: Outbound,
     clock: Arc<dyn Clock>,
     kept: Kept,
+    look_every: Duration,
     sources: BTreeMap<Source, Entry>,
     compiled: BTreeMap<(String, String), Made>,
     fetching: JoinSet<Attempt>,
@@ -181,7 +181,7 @@ impl Follower {
     async fn run(mut self) {
         let mut changes = self.windows.changes();
         self.windows.wait_synced().await;
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval(self.look_every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

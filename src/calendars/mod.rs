@@ -12,16 +12,26 @@ mod source;
 mod zones;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use book::{CalendarStatus, WindowBook};
 pub use load::load;
 pub use zones::{zones, zones_version};
 
 /// What a [`WindowBook`] needs to know of its surroundings.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// A directory of its own where good copies of calendars survive a restart. Absent: they do not.
     pub keep_in: Option<PathBuf>,
+    /// How often the book looks what is due, and what the clock has made of its windows.
+    pub look_every: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        // As often as files are due: a person who has saved one waits for it.
+        Self { keep_in: None, look_every: source::FILE_REFRESH }
+    }
 }
 
 /// Why there is no good copy of a calendar, or no new one.

@@ -338,11 +338,11 @@ impl Series {
 
     /// How far on occurrences that overlap or touch reach from `until`.
     pub(super) fn reach_on(&self, mut until: Timestamp, steps: &mut Steps) -> Timestamp {
+        let mut from = until;
         // What began before `until` and ends after it.
         if let Some(over) = self.covering(until, steps) {
             until = over.end;
         }
-        let mut from = until;
         let mut block = FIRST_BLOCK;
         loop {
             let filled = self.fill_on(until, steps);

@@ -45,11 +45,12 @@ impl Timeline {
                 since = since.min(touching.start);
             }
             since = self.series.iter().fold(since, |since, series| series.reach_back(since, steps));
-            if since == before {
-                return (since > Timestamp::MIN).then_some(since);
-            }
+            // A search that was given up has found no end.
             if steps.exhausted() || at.duration_since(since) > LONGEST_STRETCH {
                 return None;
+            }
+            if since == before {
+                return (since > Timestamp::MIN).then_some(since);
             }
         }
     }
@@ -63,11 +64,11 @@ impl Timeline {
                 until = touching.end;
             }
             until = self.series.iter().fold(until, |until, series| series.reach_on(until, steps));
-            if until == before {
-                return (until < Timestamp::MAX).then_some(until);
-            }
             if steps.exhausted() || until.duration_since(at) > LONGEST_STRETCH {
                 return None;
+            }
+            if until == before {
+                return (until < Timestamp::MAX).then_some(until);
             }
         }
     }
