@@ -141,7 +141,7 @@ fn a_stop_the_line_freeze_is_in_force_until_it_expires() {
 #[test]
 fn an_expired_window_does_not_exist() {
     let expired = year_end(json!({"expires": "2026-12-26T00:00:00Z"}));
-    assert_eq!(ask(&[expired.clone()], FROZEN).state, State::Allowed);
+    assert_eq!(ask(std::slice::from_ref(&expired), FROZEN).state, State::Allowed);
     // And a stretch ends with it.
     assert_eq!(ask(&[expired], "2026-12-25T10:00:00Z").until, Some(at("2026-12-26T00:00:00Z")));
     let last = window(
@@ -225,7 +225,7 @@ fn no_allow_window_ever_holds_a_rollback() {
 fn a_window_may_bind_automation_alone() {
     let freeze = year_end(json!({"invokers": ["automation"]}));
     let person = Query { invoker: Invoker::Person, ..query(FROZEN) };
-    assert_eq!(decide(&[freeze.clone()], &person, &[], &[]).state, State::Allowed);
+    assert_eq!(decide(std::slice::from_ref(&freeze), &person, &[], &[]).state, State::Allowed);
     assert_eq!(decide(&[freeze], &query(FROZEN), &[], &[]).state, State::Shut);
 }
 
@@ -333,12 +333,12 @@ fn exception(effect: Effect, actor: &str, more: impl FnOnce(&mut Override)) -> A
 fn an_override_lifts_one_window_for_one_change() {
     let windows = [year_end(json!({}))];
     let by = exception(Effect::Pass, "ann", |_| {});
-    let decision = decide(&windows, &query(FROZEN), &[], &[by.clone()]);
+    let decision = decide(&windows, &query(FROZEN), &[], std::slice::from_ref(&by));
     assert!(decision.allowed());
     assert_eq!(decision.overrides, ["o-1"]);
     assert!(decision.reason.contains("o-1") && decision.reason.contains("ann"), "{}", decision.reason);
     let other = Query { change: Some("c-2".into()), ..query(FROZEN) };
-    assert!(!decide(&windows, &other, &[], &[by.clone()]).allowed());
+    assert!(!decide(&windows, &other, &[], std::slice::from_ref(&by)).allowed());
     // It lifts the freeze, not the hours.
     assert!(!decide(&[windows[0].clone(), hours()], &query("2026-12-27T10:00:00Z"), &[], &[by]).allowed());
 }
