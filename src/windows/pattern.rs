@@ -48,6 +48,14 @@ impl Pattern {
         }
     }
 
+    /// The same, where only those from `lo` to `hi` are of interest; others may be left out.
+    pub(super) fn starts_within(&self, period: i64, lo: DateTime, hi: DateTime, into: &mut Vec<DateTime>) {
+        match self {
+            Self::Recurrence(recurrence) => recurrence.starts_within(period, lo, hi, into),
+            Self::Weekly(_) | Self::Cron(_) => self.starts(period, into),
+        }
+    }
+
     /// The first local start that counts, where there is one.
     pub(super) fn first(&self) -> Option<DateTime> {
         match self {

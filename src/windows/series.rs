@@ -223,7 +223,7 @@ impl Series {
         let mut starts = Vec::new();
         for period in self.pattern.period_of(lo)..=self.pattern.period_of(hi) {
             starts.clear();
-            self.pattern.starts(period, &mut starts);
+            self.pattern.starts_within(period, lo, hi, &mut starts);
             let near = starts.partition_point(|start| *start < lo);
             let inside: Vec<_> = starts.iter().skip(near).take_while(|start| **start <= hi).collect();
             steps.take(1 + inside.len());

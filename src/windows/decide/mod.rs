@@ -272,7 +272,7 @@ fn judge(bound: &[Bound<'_>], query: &Query) -> Decision {
     let freezes: Vec<_> = bound.iter().filter(|bound| bound.kind() == WindowType::Freeze).collect();
     let holding: Vec<_> = freezes.iter().copied().filter(|freeze| freeze.holds(query)).collect();
     if let Some((freeze, stretch)) =
-        latest_until(holding.iter().filter_map(|freeze| Some((*freeze, freeze.window.covering(at)?))))
+        latest_until(holding.iter().filter_map(|freeze| Some((*freeze, freeze.covering(at)?))))
     {
         let decision = answer(State::Shut, Some(freeze), freeze.title(), stretch);
         return Decision { next_opening: next_opening(bound, at), ..decision };
@@ -299,14 +299,13 @@ fn judge_allow(bound: &[Bound<'_>], query: &Query, lifted: &[&Bound<'_>]) -> Dec
     if allows.is_empty() {
         return match lifted.first() {
             Some(freeze) => {
-                let stretch = freeze.window.covering(at).unwrap_or(NOWHERE);
+                let stretch = freeze.covering(at).unwrap_or(NOWHERE);
                 answer(State::Allowed, Some(freeze), freeze.why_passed_over(query), stretch)
             }
             None => answer(State::Allowed, None, opening::why_free(bound, at), NOWHERE),
         };
     }
-    let open =
-        allows.iter().filter(|allow| allow.open_at(at)).filter_map(|allow| Some((*allow, allow.window.covering(at)?)));
+    let open = allows.iter().filter(|allow| allow.open_at(at)).filter_map(|allow| Some((*allow, allow.covering(at)?)));
     if let Some((allow, stretch)) = latest_until(open) {
         let decision = answer(State::Allowed, Some(allow), allow.why_open(at, bound), stretch);
         return Decision { next_opening: next_opening_after_shutting(bound, at), ..decision };

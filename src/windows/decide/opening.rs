@@ -61,7 +61,7 @@ fn barrier(bound: &[Bound<'_>], at: Timestamp) -> Barrier {
         if freeze.unknown() {
             return Barrier::until(freeze.window.spec.expires);
         }
-        if let Some(stretch) = freeze.window.covering(at) {
+        if let Some(stretch) = freeze.covering(at) {
             return Barrier::until(stretch.until);
         }
     }
@@ -73,7 +73,7 @@ fn barrier(bound: &[Bound<'_>], at: Timestamp) -> Barrier {
         }
         shut = true;
         // An exhausted stretch has to end before its next one can begin.
-        let from = allow.window.covering(at).map_or(Some(at), |stretch| stretch.until);
+        let from = allow.covering(at).map_or(Some(at), |stretch| stretch.until);
         let start = from.filter(|_| !allow.unknown()).and_then(|from| allow.window.next_start(from));
         // With the last allow window the need for one ends as well.
         next = [next, start, allow.window.spec.expires].into_iter().flatten().min();
@@ -86,10 +86,13 @@ pub(super) fn next_edge(bound: &[Bound<'_>], at: Timestamp) -> Option<Timestamp>
     bound
         .iter()
         .flat_map(|bound| {
-            let covering = bound.window.covering(at).and_then(|stretch| stretch.until);
-            let start = bound.window.next_start(at);
+            // Inside a stretch only its end matters: what begins in between changes nothing.
+            let edge = match bound.covering(at) {
+                Some(stretch) => stretch.until,
+                None => bound.window.next_start(at),
+            };
             let expires = bound.window.spec.expires;
-            [covering, start, expires].into_iter().flatten().chain(bound.override_ends(at))
+            [edge, expires].into_iter().flatten().chain(bound.override_ends(at))
         })
         .filter(|edge| *edge > at)
         .min()

@@ -15,6 +15,8 @@ use crate::windows::stretch::Stretch;
 /// A window that binds the change.
 pub(super) struct Bound<'a> {
     pub(super) window: &'a Arc<Compiled>,
+    /// The instant of the question, and the stretch that contains it: it is looked at often.
+    here: (Timestamp, Option<Stretch>),
     /// Overrides for this window and change that count.
     overrides: Vec<&'a Override>,
     /// Of an allow window whose budget is used up: the stretch that this is about.
@@ -31,14 +33,15 @@ impl<'a> Bound<'a> {
         overrides: &'a [Arc<Override>],
     ) -> Self {
         let overrides = overrides.iter().map(Arc::as_ref).filter(|by| is_for(by, window, query)).collect();
-        let mut bound = Self { window, overrides, exhausted: None, used: 0 };
+        let here = (query.at, window.covering(query.at));
+        let mut bound = Self { window, here, overrides, exhausted: None, used: 0 };
         bound.count(query, past);
         bound
     }
 
     fn count(&mut self, query: &Query, past: &[Arc<PastRun>]) {
         let Some(most) = self.window.spec.max_changes else { return };
-        let Some(stretch) = self.window.covering(query.at) else { return };
+        let Some(stretch) = self.covering(query.at) else { return };
         let changes = counted(self.window, past, stretch.since, query.at);
         self.used = changes.len();
         let own = query.change.as_ref().zip(query.target.as_ref()).is_some_and(|(change, target)| {
@@ -47,6 +50,11 @@ impl<'a> Bound<'a> {
         if !own && changes.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
             self.exhausted = Some(stretch);
         }
+    }
+
+    /// The stretch that contains `at`.
+    pub(super) fn covering(&self, at: Timestamp) -> Option<Stretch> {
+        if at == self.here.0 { self.here.1 } else { self.window.covering(at) }
     }
 
     pub(super) fn kind(&self) -> WindowType {
@@ -92,13 +100,13 @@ impl<'a> Bound<'a> {
     }
 
     fn in_force(&self, at: Timestamp) -> bool {
-        self.window.exists(at) && (self.unknown() || self.window.covering(at).is_some())
+        self.window.exists(at) && (self.unknown() || self.covering(at).is_some())
     }
 
     /// Of an allow window: whether it is open by its own schedule and has changes left.
     pub(super) fn open_at(&self, at: Timestamp) -> bool {
         !self.unknown()
-            && self.window.covering(at).is_some()
+            && self.covering(at).is_some()
             && !self.exhausted.is_some_and(|exhausted| exhausted.contains(at))
     }
 
@@ -140,7 +148,7 @@ impl<'a> Bound<'a> {
             Some(most) => format!("; {} of {most} changes used", self.used),
             None => String::new(),
         };
-        let until = self.window.covering(at).and_then(|stretch| stretch.until);
+        let until = self.covering(at).and_then(|stretch| stretch.until);
         let freeze = super::opening::next_freeze(bound, at)
             .filter(|(start, _)| until.is_none_or(|until| *start < until))
             .map(|(start, freeze)| {
@@ -194,7 +202,7 @@ pub(super) fn latest_until<'b, 'a: 'b>(
 pub(super) fn evidence(window: &Arc<Compiled>, query: &Query, bound: &[Bound<'_>]) -> Evidence {
     let at = query.at;
     let found = bound.iter().find(|bound| Arc::ptr_eq(bound.window, window));
-    let stretch = window.covering(at);
+    let stretch = found.map_or_else(|| window.covering(at), |bound| bound.covering(at));
     let state_and_why = || {
         let Some(bound) = found else {
             let why = why_not(window, query).unwrap_or_default();

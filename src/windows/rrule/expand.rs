@@ -83,11 +83,19 @@ impl Recurrence {
 
     /// The local starts of a period, in order and each once, those before the first one included.
     pub(crate) fn starts(&self, period: i64, into: &mut Vec<DateTime>) {
+        self.starts_within(period, DateTime::MIN, DateTime::MAX, into);
+    }
+
+    /// The same, where only those from `lo` to `hi` are of interest; others may be left out.
+    pub(crate) fn starts_within(&self, period: i64, lo: DateTime, hi: DateTime, into: &mut Vec<DateTime>) {
         if self.rule.frequency == Frequency::Hourly {
             self.hours(period, into);
             return;
         }
-        let days = self.days(period);
+        // A position counts from the whole set.
+        let whole = !self.rule.by_position.is_empty();
+        let range = if whole { (i64::MIN, i64::MAX) } else { (months(lo.date()), months(hi.date())) };
+        let days = self.days(period, range);
         if self.rule.by_position.is_empty() {
             into.extend(days.iter().flat_map(|day| self.times.iter().map(|time| day.to_datetime(*time))));
             return;
@@ -121,13 +129,15 @@ impl Recurrence {
         }
     }
 
-    fn days(&self, period: i64) -> Vec<Date> {
+    /// The days of a period; of a year only those in a range of months.
+    fn days(&self, period: i64, (first, last): (i64, i64)) -> Vec<Date> {
         let Some(units) = period.checked_mul(self.rule.interval) else { return Vec::new() };
         let from = self.start.date();
         match self.rule.frequency {
             Frequency::Yearly => {
                 let year = i64::from(from.year()).saturating_add(units);
-                let months = (1..=12).filter(|month| self.month_fits(*month));
+                let inside = |month: &i64| (first..=last).contains(&(year * 12 + month - 1));
+                let months = (1..=12).filter(inside).filter(|month| self.month_fits(*month));
                 months.flat_map(|month| self.days_of_month(year, month)).collect()
             }
             Frequency::Monthly => {
