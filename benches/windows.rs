@@ -22,8 +22,8 @@ fn window(name: &str, spec: Value) -> Result<Arc<Compiled>, String> {
 }
 
 fn rrule(rule: &str, duration: &str) -> Result<Arc<Compiled>, String> {
-    let rrule = json!([{"start": "1990-01-01T09:00", "rule": rule, "duration": duration}]);
-    window("w", json!({"type": "allow", "timeZone": "Europe/Berlin", "schedule": {"rrule": rrule}}))
+    let schedule = json!({"rrule": [{"start": "1990-01-01T09:00", "rule": rule, "duration": duration}]});
+    window("w", json!({"type": "allow", "timeZone": "Europe/Berlin", "schedule": schedule}))
 }
 
 #[allow(clippy::print_stdout, reason = "a measurement is printed")]
