@@ -17,6 +17,7 @@ mod demo;
 mod engine;
 mod files;
 mod house;
+mod kill;
 mod rules;
 mod server;
 mod simulation;
