@@ -21,6 +21,10 @@ use serde_json::Value;
 use crate::api;
 use crate::model::{Question, Report};
 
+/// When to look again while the program is still starting and what a check stands on has not been
+/// read yet.
+pub(crate) const STARTING: jiff::SignedDuration = jiff::SignedDuration::from_millis(250);
+
 /// What one execution may know.
 #[derive(Debug, Clone)]
 pub struct Context {

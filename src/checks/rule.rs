@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{Check, CompileError, Context, Kind};
+use super::{Check, CompileError, Context, Kind, STARTING};
 use crate::api::{self, CheckKind};
-use crate::model::{Question, Report};
+use crate::model::{Outcome, Question, Report};
 use crate::probes::Board;
 use crate::rules::{BoundRule, Decided, Decision, Facts, Library, ProbeFact, Rule, WindowFact};
 use crate::store::Ledger;
@@ -157,7 +157,13 @@ impl Check for RuleCheck {
         let (rule, seen) = (bound.clone(), Arc::clone(&facts));
         // A script holds its thread for up to 50 ms; it cannot be cancelled, only waited for.
         match tokio::task::spawn_blocking(move || rule.decide(seen)).await {
-            Ok(decided) => report(&bound, &facts, decided),
+            Ok(decided) => {
+                let mut report = report(&bound, &facts, decided);
+                if facts.runs.is_none() && report.outcome == Outcome::Unknown {
+                    report.again = Some(STARTING);
+                }
+                report
+            }
             Err(error) => Report::unknown(format!("{} was not evaluated: {error}", self.path)),
         }
     }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::rule::WindowStates;
-use super::{Check, CompileError, Context, Kind};
+use super::{Check, CompileError, Context, Kind, STARTING};
 use crate::api::{self, Override, WindowType};
 use crate::calendars::WindowBook;
 use crate::model::{Action, PastRun, Point, Question, Report, Running, Verdict};
@@ -62,7 +62,10 @@ impl Check for WindowCheck {
     async fn execute(&self, context: &Context) -> Report {
         match self.shared.decide(&context.question, context.now, self.running) {
             Some((query, decision)) => report(&decision, &query),
-            None => Report::unknown("the windows, the past or the overrides have not been read yet"),
+            None => Report {
+                again: Some(STARTING),
+                ..Report::unknown("the windows, the past or the overrides have not been read yet")
+            },
         }
     }
 
