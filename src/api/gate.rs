@@ -334,7 +334,7 @@ pub struct WebhookCheck {
     pub url: String,
     /// The method. Default POST, or GET where there is no body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(GET|POST|PUT|PATCH|HEAD|DELETE)$"))]
+    #[schemars(length(max = 7), regex(pattern = r"^(GET|POST|PUT|PATCH|HEAD|DELETE)$"))]
     pub method: Option<String>,
     /// Headers to send.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

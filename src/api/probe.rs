@@ -80,7 +80,7 @@ pub struct HttpProbe {
     pub url: String,
     /// The method. Default GET.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$"))]
+    #[schemars(length(max = 7), regex(pattern = r"^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS)$"))]
     pub method: Option<String>,
     /// Headers to send.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -12,7 +12,7 @@ use rhai::packages::{
     ArithmeticPackage, BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, BasicMathPackage,
     BasicStringPackage, LogicPackage, MoreStringPackage, Package,
 };
-use rhai::{Dynamic, Engine};
+use rhai::{Array, Dynamic, Engine, EvalAltResult, Position};
 
 use super::error::{ScriptError, ScriptErrorKind, bounded};
 
@@ -69,6 +69,7 @@ pub(super) fn engine() -> Engine {
     BasicMapPackage::new().register_into_engine(&mut engine);
     BasicIteratorPackage::new().register_into_engine(&mut engine);
     BasicFnPackage::new().register_into_engine(&mut engine);
+    engine.register_fn("pad", pad);
 
     engine
         .set_max_operations(MAX_OPERATIONS)
@@ -85,6 +86,19 @@ pub(super) fn engine() -> Engine {
     engine.on_print(log);
     engine.on_debug(|text, _, _| log(text));
     engine
+}
+
+/// Fills a list up to a length, in place of the package's own, which reserves any length before it
+/// looks at the limit. Only with what is small: a list in every place would be beyond all limits.
+fn pad(list: &mut Array, length: i64, item: Dynamic) -> Result<(), Box<EvalAltResult>> {
+    let length = usize::try_from(length).unwrap_or(0);
+    if length > MAX_ARRAY || item.is_array() || item.is_map() || item.is_blob() {
+        return Err(EvalAltResult::ErrorDataTooLarge("the padded list".to_owned(), Position::NONE).into());
+    }
+    if length > list.len() {
+        list.resize(length, item);
+    }
+    Ok(())
 }
 
 /// Whether the time of this thread's evaluation is up.

@@ -103,6 +103,16 @@ async fn ask(client: &reqwest::Client, url: &str, number: u64, wait: &str) -> Op
 struct Book(Arc<Mutex<BTreeMap<u64, (String, String)>>>);
 
 impl Book {
+    /// Waits until so many more verdicts have been told.
+    async fn grown_by(&self, more: usize) {
+        let before = self.0.lock().unwrap().len();
+        let begun = Instant::now();
+        while self.0.lock().unwrap().len() < before + more {
+            assert!(begun.elapsed() < PATIENCE, "no verdicts are told");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn note(&self, number: u64, answer: &Value) -> bool {
         let verdict = answer["verdict"].as_str().unwrap().to_owned();
         if verdict == "wait" {
@@ -154,6 +164,10 @@ async fn verdicts_survive_two_hundred_kills() {
         let askers: Vec<_> = (0..ASKERS)
             .map(|_| tokio::spawn(keep_asking(client.clone(), program.url.clone(), book.clone(), Arc::clone(&next))))
             .collect();
+        if kill % 3 == 0 {
+            // Every third time in the middle of the work, however slow the machine is.
+            book.grown_by(4).await;
+        }
         // From right after the start to well into the work, in no rhythm with it.
         tokio::time::sleep(Duration::from_millis(5 + kill * 53 % 170)).await;
         program.kill();
