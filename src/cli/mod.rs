@@ -85,6 +85,8 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the program's version and that of its time zone database.
+    Version,
 }
 
 /// Reads the arguments, runs the command, prints what went wrong, and tells the exit code.
@@ -127,7 +129,14 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Crds(args) => crds::run(args, global).await,
         Command::Token(args) => token::run(args, global).await,
         Command::Completions { shell } => completions(shell),
+        Command::Version => version(),
     }
+}
+
+fn version() -> anyhow::Result<Exit> {
+    let zones = crate::calendars::zones_version();
+    output::Printer::write(&format!("probegate {}\ntime zone database {zones}\n", env!("CARGO_PKG_VERSION")))?;
+    Ok(Exit::Pass)
 }
 
 fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {

@@ -39,6 +39,14 @@ fn help_and_version_are_what_was_asked_for() {
 }
 
 #[test]
+fn the_version_names_the_time_zone_database() {
+    let ran = probegate(&["version"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.out.contains(env!("CARGO_PKG_VERSION")), "{}", ran.out);
+    assert!(ran.out.lines().any(|line| line.starts_with("time zone database 20")), "{}", ran.out);
+}
+
+#[test]
 fn every_shell_gets_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = probegate(&["completions", shell]);
