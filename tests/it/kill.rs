@@ -27,7 +27,7 @@ impl Respond for Business {
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let number = number_of(body["change"]["id"].as_str().unwrap());
         let slow = Duration::from_millis(number * 37 % 120);
-        ResponseTemplate::new(200).set_body_json(json!({"ok": number % 7 != 0})).set_delay(slow)
+        ResponseTemplate::new(200).set_body_json(json!({"ok": !number.is_multiple_of(7)})).set_delay(slow)
     }
 }
 
@@ -118,7 +118,7 @@ impl Book {
         if verdict == "wait" {
             return false;
         }
-        let expected = if number % 7 == 0 { "block" } else { "pass" };
+        let expected = if number.is_multiple_of(7) { "block" } else { "pass" };
         assert_eq!(verdict, expected, "change {number}: {answer}");
         let said = (answer["id"].as_str().unwrap().to_owned(), verdict);
         let mut book = self.0.lock().unwrap();
@@ -135,7 +135,7 @@ async fn keep_asking(client: reqwest::Client, url: String, book: Book, next: Arc
             let mut next = next.lock().unwrap();
             *next += 1;
             // Now and then an old question, which must get its old answer.
-            if *next % 5 == 0 { *next / 2 } else { *next }
+            if next.is_multiple_of(5) { *next / 2 } else { *next }
         };
         let Some(answer) = ask(&client, &url, number, "5s").await else { return };
         book.note(number, &answer);
@@ -164,7 +164,7 @@ async fn verdicts_survive_two_hundred_kills() {
         let askers: Vec<_> = (0..ASKERS)
             .map(|_| tokio::spawn(keep_asking(client.clone(), program.url.clone(), book.clone(), Arc::clone(&next))))
             .collect();
-        if kill % 3 == 0 {
+        if kill.is_multiple_of(3) {
             // Every third time in the middle of the work, however slow the machine is.
             book.grown_by(4).await;
         }
