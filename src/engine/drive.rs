@@ -132,7 +132,7 @@ impl Drive {
         overrides.mark_unchanged();
         self.watch_checks();
         let mut event = Some(Event::Overrides(self.engine.overrides_on(&self.question)));
-        let mut started = false;
+        let (mut started, mut heard) = (false, 0);
         loop {
             let now = self.inner.moment();
             if let Some(event) = event.take() {
@@ -146,6 +146,16 @@ impl Drive {
                 event = Some(Event::Started);
                 continue;
             }
+            // What has answered meanwhile is heard first: the record is made once for all of it, but
+            // not later than after every check has spoken.
+            if heard < self.checks.len()
+                && let Some(told) = self.tasks.try_join_next()
+            {
+                heard += 1;
+                event = Some(self.told(told));
+                continue;
+            }
+            heard = 0;
             self.publish(now);
             self.save_if_due(now).await;
             let sleep = self.machine.wake_after(now).unwrap_or(IDLE).min(IDLE);

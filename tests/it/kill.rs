@@ -152,7 +152,7 @@ async fn verdicts_survive_two_hundred_kills() {
     let (files, data) = (dir.path().join("files"), dir.path().join("data"));
     std::fs::create_dir_all(&files).unwrap();
     let gate = format!(
-        "kind: Gate\nmetadata: {{name: checkout, namespace: shop}}\nspec:\n  target: {{names: ['t-*']}}\n  post:\n    timeout: 5m\n    checks:\n    - {{name: business, webhook: {{url: '{}/run', expect: 'body.ok == true'}}}}\n",
+        "kind: Gate\nmetadata: {{name: checkout, namespace: shop}}\nspec:\n  target: {{names: ['t-*']}}\n  history: {{runs: 100000}}\n  post:\n    timeout: 5m\n    checks:\n    - {{name: business, webhook: {{url: '{}/run', expect: 'body.ok == true'}}}}\n",
         business.uri()
     );
     std::fs::write(files.join("gate.yaml"), gate).unwrap();
