@@ -275,9 +275,12 @@ impl Engine {
 
     async fn adopt_locked(&self, run: GateRun, question: Question, key: QuestionKey) -> Result<(), StoreError> {
         let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
+        // In this order: a run that has just ended here is decided in the store before it is let go.
+        if self.inner.open.by_id(&id_of(&run)).is_some() {
+            return Ok(());
+        }
         let Some(mut run) = self.inner.parts.store.get_as::<GateRun>(&namespace, &name).await? else { return Ok(()) };
-        let decided = run.status.as_ref().is_some_and(|status| status.decided_at.is_some());
-        if decided || self.inner.open.by_id(&id_of(&run)).is_some() {
+        if run.status.as_ref().is_some_and(|status| status.decided_at.is_some()) {
             return Ok(());
         }
         if labelled_key(&run).as_deref() == Some(key.to_string().as_str()) && run.status.is_some() {
