@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 PROBEGATE := $(CARGO) run --quiet --locked --
 
-.PHONY: help demo test lint deny bench-gate crds image ci
+.PHONY: help demo test simulate lint deny bench-gate crds image ci
 
 help: ## Tell what there is
 	@echo 'Usage: make TARGET'
@@ -23,6 +23,10 @@ test: ## Build and run every test (ARGS goes to cargo test)
 	@if [ -f tests/setup.sh ]; then echo 'Setting up what the tests need…'; bash tests/setup.sh; fi
 	@echo 'Running the tests…'
 	@$(CARGO) test --locked $(ARGS)
+
+simulate: ## Drive the verdict through more seeds than the tests do (SEEDS=4000, and not fewer)
+	@echo 'Simulating…'
+	@PROBEGATE_SEEDS='$(or $(SEEDS),4000)' $(CARGO) test --locked --test it simulation
 
 lint: ## Check the format, and clippy without a warning
 	@echo 'Checking the format…'

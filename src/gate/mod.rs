@@ -4,7 +4,7 @@
 //! moment at which they arrive, and answers with effects for its driver. It never reads a clock,
 //! never waits and never fails: the driver may be a runtime, a simulation or a test.
 //!
-//! Invariants, which the simulation asserts over seeds (`tests/it/simulation.rs`):
+//! Invariants, which the simulation asserts over seeds (`tests/it/simulation`):
 //! - a pass has the passing evidence of every enforced check, gathered at or after the end of the
 //!   soak and of the last hold, or names the override or the policy that stood in for it;
 //! - a decided machine never changes its verdict and asks for nothing any more;
