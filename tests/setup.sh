@@ -1,12 +1,28 @@
 #!/bin/sh
-# Installs the servers that the tests talk to, from the distribution's packages: nginx, Prometheus
-# and the blackbox exporter. Does nothing where they are there. Needs root, or sudo.
+# Installs the servers that the tests talk to, from the distribution's packages, in one go. Does
+# nothing where they are there, and starts none of them: the tests start their own, each on a port and
+# in a directory of its own. Needs root, or sudo.
 set -eu
 
+# What is looked for, and the package that has it. Servers stand where users' paths do not reach.
+PATH=$PATH:/usr/sbin:/sbin
 missing=
-command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
-command -v prometheus >/dev/null 2>&1 || missing="$missing prometheus"
-command -v prometheus-blackbox-exporter >/dev/null 2>&1 || missing="$missing prometheus-blackbox-exporter"
+need() {
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need nginx nginx-light
+need prometheus prometheus
+need prometheus-blackbox-exporter prometheus-blackbox-exporter
+need redis-server redis-server
+need mariadbd mariadb-server-core
+need named bind9
+need unbound unbound
+need exim4 exim4-daemon-light
+need etcd etcd-server
+need docker-registry docker-registry
+need tinyproxy tinyproxy-bin
+# PostgreSQL keeps its programs in a directory of its version.
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -1,11 +1,12 @@
 //! Checks that look outward: what they say of real and of misbehaving servers.
 
+use crate::probing::servers as real;
+
 mod library;
 mod metric;
 mod outbound;
-mod peers;
+pub mod peers;
 mod probes;
 mod probing;
-mod real;
 mod webhook;
 mod world;

@@ -18,6 +18,7 @@ mod engine;
 mod files;
 mod house;
 mod kill;
+mod probing;
 mod rules;
 mod server;
 mod simulation;

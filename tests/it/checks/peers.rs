@@ -116,23 +116,23 @@ pub(super) fn outbound_with(lookup: Arc<dyn Lookup>) -> Outbound {
 }
 
 /// An authority and what it issues, as PEM.
-pub(super) struct Authority {
+pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
-    pub(super) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
     /// Certificate and key for `names`.
-    pub(super) fn issue(&self, names: &[&str]) -> (String, String) {
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
@@ -140,7 +140,7 @@ impl Authority {
     }
 
     /// A server's configuration; with `client_auth` it wants a certificate of this authority.
-    pub(super) fn server(&self, (certificate, key): &(String, String), client_auth: bool) -> Arc<rustls::ServerConfig> {
+    pub fn server(&self, (certificate, key): &(String, String), client_auth: bool) -> Arc<rustls::ServerConfig> {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
         let provider = Arc::new(rustls::crypto::ring::default_provider());
