@@ -28,7 +28,12 @@ pub use names::{
     LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
 };
 pub use probe::{
-    DownRule, HttpBody, HttpExpect, HttpLatency, HttpProbe, Probe, ProbeSpec, ProbeStatus, TcpProbe, UpRule,
+    BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
+    DownRule, ExchangeStep, ExpectedOutcome, FlapRule, GrpcProbe, HttpAuth, HttpBody, HttpExpect, HttpHeader, HttpJson,
+    HttpLatency, HttpProbe, HttpProxy, HttpRedirects, HttpSize, HttpVersion, IcmpExpect, IcmpProbe, IpFamily,
+    LastModified, LatencyRule, Maintenance, Probe, ProbeSpec, ProbeStatus, ProbeTls, ScriptProbe, SelfCheck, Severity,
+    StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe, TlsVersion, UdpProbe, UnixHttp, UnixProbe, UpRule,
+    WebsocketProbe,
 };
 pub use run::{
     Attempt, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,

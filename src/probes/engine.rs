@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::board::{Board, Key};
-use super::kind::{Prober, SpecError, compile, observe};
+use super::kinds::{Compiled, SpecError, Tools, compile};
 use super::schedule::{Plan, Slots, missed, plan};
 use super::status;
 use crate::api::{Probe, ProbeSpec, name_of, namespace_of};
@@ -40,7 +40,7 @@ pub struct Engine {
 #[derive(Clone)]
 struct Worker {
     board: Board,
-    outbound: Outbound,
+    tools: Tools,
     clock: Arc<dyn Clock>,
     permits: Arc<Semaphore>,
 }
@@ -57,7 +57,8 @@ impl Engine {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, cache: Cache<Probe>, outbound: Outbound, clock: Arc<dyn Clock>) -> Self {
         let board = Board::new(Arc::clone(&clock));
-        let worker = Worker { board, outbound, clock, permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) };
+        let tools = Tools { outbound, clock: Arc::clone(&clock), root: None };
+        let worker = Worker { board, tools, clock, permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) };
         Self { store, cache, worker, running: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
@@ -154,16 +155,16 @@ impl Engine {
         true
     }
 
-    fn prepare(&self, spec: &ProbeSpec) -> Result<(&'static str, Plan, Prober), SpecError> {
+    fn prepare(&self, spec: &ProbeSpec) -> Result<(&'static str, Plan, Compiled), SpecError> {
         let plan = plan(spec)?;
-        let (kind, prober) = compile(spec, &self.worker.outbound)?;
-        Ok((kind, plan, prober))
+        let prober = compile(spec, plan.timeout, &self.worker.tools)?;
+        Ok((prober.kind(), plan, prober))
     }
 }
 
 impl Worker {
     /// Makes the rounds of one probe for ever.
-    async fn probe(self, key: Key, plan: Plan, prober: Prober) -> Key {
+    async fn probe(self, key: Key, plan: Plan, prober: Compiled) -> Key {
         let slots = Slots::new(&key.0, &key.1, plan.interval);
         let start = Instant::now();
         let mut due = start + slots.until_next(self.clock.now());
@@ -171,7 +172,7 @@ impl Worker {
             let first = start + slots.until_first();
             if first < due {
                 sleep_until(first).await;
-                self.round(&key, &plan, &prober, first).await;
+                self.round(&key, &prober, first).await;
             }
         }
         loop {
@@ -180,7 +181,7 @@ impl Worker {
             let Ok(permit) = self.permits.acquire().await else { return key };
             let skipped = self.skip(&key, due, plan.interval);
             due += plan.interval * skipped;
-            self.round(&key, &plan, &prober, due).await;
+            self.round(&key, &prober, due).await;
             drop(permit);
             due += plan.interval;
             due += plan.interval * self.skip(&key, due, plan.interval);
@@ -196,10 +197,10 @@ impl Worker {
         skipped
     }
 
-    async fn round(&self, key: &Key, plan: &Plan, prober: &Prober, due: Instant) {
+    async fn round(&self, key: &Key, prober: &Compiled, due: Instant) {
         let at = self.clock.now();
         self.board.metrics().late(Instant::now().saturating_duration_since(due).as_secs_f64());
-        let seen = observe(prober, plan.timeout).await;
+        let seen = prober.observe().await;
         self.board.round(key, at, seen);
     }
 }

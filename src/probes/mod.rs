@@ -1,6 +1,6 @@
 //! Probes: resident black-box checks with a schedule and a state of their own.
 //!
-//! A kind is a file ([`kind`] has the table); a round gives an [`Observation`]; a [`state`] machine
+//! A kind is a file ([`kinds`] has the table); a round gives an [`Observation`]; a [`state`] machine
 //! turns rounds into up, degraded, down or unknown; the [`Engine`] makes the rounds on time; the
 //! [`Board`] is where everybody else reads.
 //!
@@ -8,26 +8,22 @@
 //! its answers in its log lines, so that a probe of a metadata service would hand out credentials.
 
 mod board;
-mod connect;
 mod engine;
-mod expect;
-mod http;
-pub mod kind;
+pub mod kinds;
 mod metrics;
 mod result;
 mod schedule;
 mod slot;
 pub mod state;
 mod status;
-mod tcp;
-mod text;
 mod trace;
 mod view;
+mod wire;
 
 pub use board::Board;
 pub use engine::Engine;
-pub use kind::{SpecError, compile, observe};
-pub use result::{Durations, Failure, Judgement, Observation, Phase, Reason};
+pub use kinds::{Compiled, SpecError, Tools, compile};
+pub use result::{Durations, Facts, Failure, Judgement, Line, Log, Observation, Phase, Reason};
 pub use schedule::{Plan, plan};
 pub use slot::MAX_ROUNDS;
 pub use trace::Trace;

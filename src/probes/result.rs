@@ -1,10 +1,15 @@
 //! What one round of a probe gives: success or a reason and a phase, durations, facts, log lines.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use crate::model::ProbeState;
 
 /// Declares a closed set of words.
 macro_rules! words {
@@ -51,13 +56,27 @@ words!(
         Timeout = "timeout",
         /// The connection was closed or reset in mid-exchange.
         Reset = "reset",
-        /// The TLS handshake failed.
+        /// The TLS handshake failed, or came to less than is asked for.
         Tls = "tls",
+        /// A certificate is not trusted, not valid, not valid for long enough, or for another name.
+        Certificate = "certificate",
+        /// The proxy refused.
+        Proxy = "proxy",
+        /// The redirects lead too far, round in a circle, or nowhere.
+        Redirect = "redirect",
         /// The answer has another status.
         Status = "status",
+        /// A header is not as expected.
+        Header = "header",
         /// The body is not as expected.
         Body = "body",
-        /// The answer is too large to be judged.
+        /// What stands in the JSON of a body is not as expected.
+        Json = "json",
+        /// The expression of the expectation is not true.
+        Rule = "rule",
+        /// The content is too old.
+        Age = "age",
+        /// The answer is too large to be judged, or not of the size that is expected.
         Size = "size",
         /// Sending failed.
         Send = "send",
@@ -65,7 +84,25 @@ words!(
         Expect = "expect",
         /// The other side does not speak the protocol.
         Protocol = "protocol",
-        /// The answer took longer than allowed: the round succeeded, and counts as degraded.
+        /// The DNS answer has another response code or other flags.
+        Rcode = "rcode",
+        /// The records of a DNS answer are not as expected.
+        Records = "records",
+        /// The DNS servers do not agree on the serial of the zone.
+        Serial = "serial",
+        /// The gRPC service says that it is not serving, or does not know the service.
+        Serving = "serving",
+        /// Too many echo requests were not answered.
+        Loss = "loss",
+        /// An answer came over too many hops.
+        Ttl = "ttl",
+        /// A packet was too large for the path.
+        Mtu = "mtu",
+        /// An assertion of the script does not hold.
+        Assert = "assert",
+        /// It succeeded where a failure is expected.
+        Success = "success",
+        /// It took longer than allowed.
         Latency = "latency",
         /// Our own resolver is in trouble.
         Resolver = "resolver",
@@ -77,6 +114,10 @@ words!(
         Secret = "secret",
         /// The address must not be probed.
         Forbidden = "forbidden",
+        /// This system does not allow or know what the probe needs.
+        Unsupported = "unsupported",
+        /// The script is broken: it throws, or takes more than it may.
+        Script = "script",
     }
 );
 
@@ -84,7 +125,23 @@ impl Reason {
     /// Whether the trouble is ours: it says nothing about the target.
     #[must_use]
     pub const fn is_own(self) -> bool {
-        matches!(self, Self::Resolver | Self::Exhausted | Self::Network | Self::Secret | Self::Forbidden)
+        matches!(
+            self,
+            Self::Resolver
+                | Self::Exhausted
+                | Self::Network
+                | Self::Secret
+                | Self::Forbidden
+                | Self::Unsupported
+                | Self::Script
+        )
+    }
+
+    /// Whether a prober that has lost its way out would see this of a healthy target: such a failure
+    /// can be explained by a self-check.
+    #[must_use]
+    pub const fn is_about_the_way(self) -> bool {
+        matches!(self, Self::Dns | Self::Unreachable | Self::Timeout | Self::Refused | Self::Reset | Self::Loss)
     }
 }
 
@@ -157,25 +214,119 @@ impl Serialize for Durations {
     }
 }
 
-/// Why a round did not succeed, as a kind tells it; the phase is known to its trace.
+/// Why a round did not end as it should, as a kind tells it; the phase is known to its trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The word.
     pub reason: Reason,
     /// The sentence.
     pub message: String,
+    /// Whether the round succeeded all the same, and counts as degraded.
+    pub degraded: bool,
 }
 
 impl Failure {
     /// A failure.
     #[must_use]
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), degraded: false }
+    }
+
+    /// The same with less weight: the round succeeded, and counts as degraded.
+    #[must_use]
+    pub fn degraded(self) -> Self {
+        Self { degraded: true, ..self }
+    }
+}
+
+/// One line of a round's log. The usual ones are values and become text when somebody reads them:
+/// most rounds are never looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Line {
+    /// Any other.
+    Text(Box<str>),
+    /// A connection stands.
+    Connected(SocketAddr),
+    /// A TLS handshake is done.
+    Secured(rustls::ProtocolVersion),
+    /// So many bytes were sent.
+    Sent(usize),
+    /// An HTTP answer began.
+    Status(u16),
+    /// A body has ended.
+    Body(usize),
+    /// The end of a round without fault.
+    AsExpected,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Connected(address) => write!(f, "connected to {address}"),
+            Self::Secured(version) => write!(f, "TLS handshake done, {version:?}"),
+            Self::Sent(bytes) => write!(f, "sent {bytes} bytes"),
+            Self::Status(status) => write!(f, "answered {status}"),
+            Self::Body(bytes) => write!(f, "the body has {bytes} bytes"),
+            Self::AsExpected => f.write_str(AS_EXPECTED),
+        }
+    }
+}
+
+/// The message of a round without fault.
+pub(super) const AS_EXPECTED: &str = "as expected";
+
+/// What happened in a round, line by line, each with its time since the start in microseconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Log(pub(super) Vec<(u32, Line)>);
+
+impl Log {
+    /// The lines, each headed by its milliseconds.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(micros, line)| format!("{:>7.1} ms  {line}", f64::from(*micros) / 1_000.0))
+    }
+}
+
+impl Serialize for Log {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.lines())
+    }
+}
+
+/// What was seen in a round: few values by name, in the order in which they were seen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts(Vec<(&'static str, Value)>);
+
+impl Facts {
+    /// Sets one.
+    pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.0.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// One by name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// All.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Value)> {
+        self.0.iter().map(|(name, value)| (*name, value))
+    }
+}
+
+impl Serialize for Facts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
     }
 }
 
 /// One round of a probe in full.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
     /// Whether the target did what was expected, if slowly.
     pub success: bool,
@@ -184,13 +335,13 @@ pub struct Observation {
     /// Where it failed.
     pub phase: Option<Phase>,
     /// The reason as a sentence.
-    pub message: String,
+    pub message: Cow<'static, str>,
     /// How long each phase took.
     pub durations: Durations,
     /// What was seen: address, status, sizes, versions.
-    pub facts: BTreeMap<&'static str, Value>,
+    pub facts: Facts,
     /// What happened, line by line.
-    pub log: Vec<String>,
+    pub log: Log,
 }
 
 impl Observation {
@@ -203,5 +354,63 @@ impl Observation {
             (false, Some(reason)) if reason.is_own() => Judgement::Trouble,
             (false, _) => Judgement::Failed,
         }
+    }
+
+    /// The state that this round alone speaks for.
+    #[must_use]
+    pub fn state(&self) -> ProbeState {
+        match self.judgement() {
+            Judgement::Good => ProbeState::Up,
+            Judgement::Degraded => ProbeState::Degraded,
+            Judgement::Failed => ProbeState::Down,
+            Judgement::Trouble => ProbeState::Unknown,
+        }
+    }
+
+    /// The word of the reason; `none` where all was as expected.
+    #[must_use]
+    pub fn reason_word(&self) -> &'static str {
+        self.reason.map_or("none", Reason::as_str)
+    }
+
+    /// Finds a fault with a round that was without one.
+    pub(super) fn fault(&mut self, failure: Failure) {
+        if self.reason.is_none() {
+            self.success = failure.degraded;
+            self.reason = Some(failure.reason);
+            self.message = failure.message.into();
+        }
+    }
+
+    /// Turns it round, where a failure is what is expected. The prober's own trouble stays.
+    #[must_use]
+    pub(super) fn negated(mut self) -> Self {
+        match self.judgement() {
+            Judgement::Trouble => {}
+            Judgement::Failed => {
+                self.message = format!("failed, as expected: {}", self.message).into();
+                (self.success, self.reason, self.phase) = (true, None, None);
+            }
+            Judgement::Good | Judgement::Degraded => {
+                self.message = "it succeeded, where a failure is expected".into();
+                (self.success, self.reason) = (false, Some(Reason::Success));
+            }
+        }
+        self
+    }
+}
+
+impl Serialize for Observation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_struct("Observation", 8)?;
+        map.serialize_field("success", &self.success)?;
+        map.serialize_field("state", &self.state())?;
+        map.serialize_field("reason", self.reason_word())?;
+        map.serialize_field("phase", &self.phase)?;
+        map.serialize_field("message", &self.message)?;
+        map.serialize_field("durations", &self.durations)?;
+        map.serialize_field("facts", &self.facts)?;
+        map.serialize_field("log", &self.log)?;
+        map.end()
     }
 }

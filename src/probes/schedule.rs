@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::kind::SpecError;
+use super::kinds::SpecError;
 use super::state::Thresholds;
 use crate::api::ProbeSpec;
 use crate::model::{Period, QuestionKey};
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn thresholds_come_from_the_spec() {
-        let down = Some(DownRule { failures: 5 });
-        let up = Some(UpRule { successes: 3 });
+        let down = Some(DownRule { failures: 5, of: None });
+        let up = Some(UpRule { successes: 3, of: None });
         let plan = plan(&ProbeSpec { down, up, ..ProbeSpec::default() }).unwrap();
         assert_eq!((plan.thresholds.failures, plan.thresholds.successes), (5, 3));
     }

@@ -79,7 +79,7 @@ impl Slot {
             judgement,
             reason: seen.reason,
             phase: seen.phase,
-            message: seen.reason.is_some().then(|| seen.message.as_str().into()),
+            message: seen.reason.is_some().then(|| seen.message.as_ref().into()),
             durations: seen.durations,
         });
         self.total += 1;

@@ -80,7 +80,8 @@ async fn write_one(
             message: if valid { String::new() } else { reason.clone() },
         },
     );
-    *probe.status_mut() = Some(ProbeStatus { state, since, reason, observed_generation: generation, conditions });
+    *probe.status_mut() =
+        Some(ProbeStatus { state, since, reason, targets: Vec::new(), observed_generation: generation, conditions });
     // Nobody else writes this status: what is stored is overwritten whatever its version.
     probe.metadata.resource_version = None;
     store.put_status_as(&probe).await?;

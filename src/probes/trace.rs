@@ -1,7 +1,6 @@
 //! What a round notes while it is under way, so that a round that is cut off can still tell where
 //! it was.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -11,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::result::{Durations, Failure, Observation, Phase, Reason};
+use super::result::{AS_EXPECTED, Durations, Facts, Failure, Line, Log, Observation, Phase, Reason};
 
 /// The most log lines of a round: each address tried is one, and the exchange a few more.
 const MAX_LOG: usize = 64;
@@ -27,8 +26,8 @@ pub struct Trace {
     phase_start: Instant,
     durations: Durations,
     marks: Option<Arc<Marks>>,
-    facts: BTreeMap<&'static str, Value>,
-    log: Vec<String>,
+    facts: Facts,
+    log: Log,
 }
 
 /// When bytes went to and fro; see [`Timed`].
@@ -70,8 +69,8 @@ impl Trace {
             phase_start: now,
             durations: Durations::default(),
             marks: None,
-            facts: BTreeMap::new(),
-            log: Vec::new(),
+            facts: Facts::default(),
+            log: Log::default(),
         }
     }
 
@@ -112,15 +111,32 @@ impl Trace {
 
     /// Notes what was seen.
     pub fn fact(&mut self, name: &'static str, value: impl Into<Value>) {
-        self.facts.insert(name, value.into());
+        self.facts.set(name, value);
+    }
+
+    /// What was noted under a name.
+    #[must_use]
+    pub fn seen(&self, name: &str) -> Option<&Value> {
+        self.facts.get(name)
     }
 
     /// Notes what happened.
-    pub fn log(&mut self, line: impl Into<String>) {
-        if self.log.len() < MAX_LOG {
-            let line = format!("{:>7.1} ms  {}", self.start.elapsed().as_secs_f64() * 1_000.0, line.into());
-            self.log.push(cut(&line));
+    pub fn log(&mut self, line: impl AsRef<str>) {
+        self.note(Line::Text(cut(line.as_ref()).into()));
+    }
+
+    /// Notes one of the usual things that happen.
+    pub fn note(&mut self, line: Line) {
+        if self.log.0.len() < MAX_LOG {
+            let micros = u32::try_from(self.start.elapsed().as_micros()).unwrap_or(u32::MAX);
+            self.log.0.push((micros, line));
         }
+    }
+
+    /// The current phase.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
     }
 
     /// Divides the exchange at its marks and ends the current phase.
@@ -142,21 +158,30 @@ impl Trace {
     #[must_use]
     pub fn finish(mut self, ended: Option<Result<(), Failure>>) -> Observation {
         self.settle();
-        let timeout = self.deadline - self.start;
-        let (success, failure) = match ended {
-            Some(Ok(())) => (true, None),
-            // A success with a reason: degraded.
-            Some(Err(failure)) => (failure.reason == Reason::Latency, Some(failure)),
+        let failure = match ended {
+            Some(ended) => ended.err(),
             None => {
+                let timeout = self.deadline - self.start;
                 let message = format!("no end of {} within {} ms", self.phase, timeout.as_millis());
-                (false, Some(Failure::new(Reason::Timeout, message)))
+                Some(Failure::new(Reason::Timeout, message))
             }
         };
-        let message = failure.as_ref().map_or_else(|| "as expected".to_owned(), |failure| cut(&failure.message));
-        self.log(message.clone());
+        let success = failure.as_ref().is_none_or(|failure| failure.degraded);
+        let reason = failure.as_ref().map(|failure| failure.reason);
+        let message = match failure {
+            None => {
+                self.note(Line::AsExpected);
+                AS_EXPECTED.into()
+            }
+            Some(failure) => {
+                let message = cut(&failure.message);
+                self.note(Line::Text(message.as_str().into()));
+                message.into()
+            }
+        };
         Observation {
             success,
-            reason: failure.as_ref().map(|failure| failure.reason),
+            reason,
             phase: (!success).then_some(self.phase),
             message,
             durations: self.durations,
@@ -167,8 +192,12 @@ impl Trace {
 }
 
 fn cut(line: &str) -> String {
-    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE + 1).collect();
-    if line.chars().count() > MAX_LINE { line.chars().take(MAX_LINE - 1).chain(['…']).collect() } else { line }
+    let mut cut: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_LINE).collect();
+    if line.chars().nth(MAX_LINE).is_some() {
+        cut.pop();
+        cut.push('…');
+    }
+    cut
 }
 
 /// A stream that marks when bytes were written and read.

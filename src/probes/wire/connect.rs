@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::result::{Failure, Phase, Reason};
-use super::trace::Trace;
+use super::place::Place;
 use crate::outbound::{GuardedLookup, LookupError};
+use crate::probes::result::{Failure, Line, Phase, Reason};
+use crate::probes::trace::Trace;
 
 /// The most addresses of one name that a round tries: enough for both families and a spare each,
 /// few enough to leave each a part of the timeout.
@@ -21,18 +22,31 @@ const EXHAUSTED: [i32; 5] = [24, 23, 105, 12, 99];
 /// local firewall. Linux again.
 const NO_NETWORK: [i32; 4] = [101, 100, 1, 13];
 
-/// Resolves `host` and connects to the first of its addresses that answers.
-pub(super) async fn connect(
+/// Resolves a place to its addresses of the wanted family; the phase is the caller's.
+async fn resolve(trace: &mut Trace, lookup: &GuardedLookup, place: &Place) -> Result<Vec<IpAddr>, Failure> {
+    let host = &place.host;
+    let mut addresses = lookup.resolve(host).await.map_err(|error| lookup_failure(&error))?;
+    addresses.retain(|address| place.takes(address));
+    if addresses.is_empty() {
+        return Err(Failure::new(Reason::Dns, format!("{host} has no address of the family that is asked for")));
+    }
+    if addresses.first().is_none_or(|address| address.to_string() != *host) {
+        trace.log(format!("{host} is {}", list(&addresses)));
+    }
+    Ok(addresses)
+}
+
+/// Resolves a place and connects to the first of its addresses that answers.
+pub(in crate::probes) async fn connect(
     trace: &mut Trace,
     lookup: &GuardedLookup,
-    host: &str,
-    port: u16,
+    place: &Place,
 ) -> Result<TcpStream, Failure> {
-    let addresses = lookup.resolve(host).await.map_err(|error| lookup_failure(&error))?;
-    trace.log(format!("{host} is {}", list(&addresses)));
+    let port = place.port;
+    let addresses = resolve(trace, lookup, place).await?;
     trace.enter(Phase::Connect);
     let attempts = addresses.len().min(MAX_ATTEMPTS);
-    let mut last = Failure::new(Reason::Dns, format!("{host} has no address"));
+    let mut last = Failure::new(Reason::Dns, format!("{} has no address", place.host));
     for (index, address) in addresses.into_iter().take(attempts).enumerate() {
         let address = SocketAddr::new(address, port);
         // The last address gets all that is left, and the round's own timeout ends it.
@@ -41,7 +55,7 @@ pub(super) async fn connect(
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 trace.fact("address", address.to_string());
-                trace.log(format!("connected to {address}"));
+                trace.note(Line::Connected(address));
                 // A probe's few bytes must not wait for more.
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
@@ -49,7 +63,7 @@ pub(super) async fn connect(
             Ok(Err(error)) => last = connect_failure(address, &error),
             Err(_) => last = Failure::new(Reason::Timeout, format!("no connection to {address} in time")),
         }
-        trace.log(last.message.clone());
+        trace.log(&last.message);
     }
     Err(last)
 }
@@ -58,7 +72,7 @@ fn list(addresses: &[IpAddr]) -> String {
     addresses.iter().take(MAX_ATTEMPTS).map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-pub(super) fn lookup_failure(error: &LookupError) -> Failure {
+pub(in crate::probes) fn lookup_failure(error: &LookupError) -> Failure {
     let reason = match error {
         LookupError::NoSuchName { .. } => Reason::Dns,
         LookupError::Trouble { .. } => Reason::Resolver,
@@ -72,7 +86,7 @@ fn connect_failure(address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// What an error of a socket says; `other` where it says nothing in particular.
-pub(super) fn io_reason(error: &io::Error, other: Reason) -> Reason {
+pub(in crate::probes) fn io_reason(error: &io::Error, other: Reason) -> Reason {
     match (error.raw_os_error(), error.kind()) {
         (Some(number), _) if EXHAUSTED.contains(&number) => Reason::Exhausted,
         (Some(number), _) if NO_NETWORK.contains(&number) => Reason::Network,

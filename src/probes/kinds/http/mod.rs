@@ -1,5 +1,7 @@
 //! The kind `http`: one request over HTTP/1.1 on a new connection, with every phase timed.
 
+mod expect;
+
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Full};
@@ -7,19 +9,17 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT as USER_AGENT_HEADER};
 use hyper::{HeaderMap, Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 use url::Url;
 
-use super::connect::{connect, io_reason};
-use super::expect::{Answer, Expectations};
-use super::kind::{Prober, SpecError};
-use super::result::{Failure, Phase, Reason};
-use super::trace::{Timed, Trace};
+use self::expect::{Answer, Expectations};
+use super::{Prober, Ready, SpecError, Tools};
 use crate::api::{HttpProbe, ProbeSpec};
-use crate::outbound::{Outbound, USER_AGENT, roots};
+use crate::outbound::{Outbound, USER_AGENT};
+use crate::probes::result::{Failure, Line, Reason};
+use crate::probes::trace::{Timed, Trace};
+use crate::probes::wire::{Place, Secure, connect, io_reason};
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 * 1024;
@@ -30,15 +30,14 @@ const MAX_BODY: usize = 1 << 20;
 
 struct Http {
     url: Url,
-    host: String,
-    port: u16,
+    place: Place,
     /// Path and query.
     target: Uri,
     method: Method,
     headers: Vec<Header>,
     body: Bytes,
     expect: Expectations,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Secure>,
     outbound: Outbound,
 }
 
@@ -55,14 +54,15 @@ enum Value {
 }
 
 /// Prepares a probe of this kind; `None` where the spec is of another.
-pub(super) fn compile(spec: &ProbeSpec, outbound: &Outbound) -> Option<Result<Prober, SpecError>> {
+pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, SpecError>> {
     spec.http.as_ref().map(|http| {
-        let http = Arc::new(prepare(http, outbound)?);
+        let http = Arc::new(prepare(http, &tools.outbound)?);
+        let host = http.place.host.clone();
         let prober: Prober = Arc::new(move |trace| {
             let http = Arc::clone(&http);
             Box::pin(async move { http.round(trace).await })
         });
-        Ok(prober)
+        Ok(Ready { prober, host })
     })
 }
 
@@ -79,16 +79,12 @@ fn prepare(spec: &HttpProbe, outbound: &Outbound) -> Result<Http, SpecError> {
         .parse()
         .map_err(|_| SpecError::new("http.method", format!("`{method}` is no method such as GET or POST")))?;
     let tls = match url.scheme() {
-        "https" => {
-            let name = ServerName::try_from(host.clone()).map_err(|error| wrong(error.to_string()))?;
-            Some((connector().map_err(|error| wrong(error.to_string()))?, name))
-        }
+        "https" => Some(Secure::compile("http.tls", spec.tls.as_ref(), &host, &["http/1.1"], outbound)?),
         _ => None,
     };
     let headers = spec.headers.iter().map(header).collect::<Result<_, _>>()?;
     Ok(Http {
-        host,
-        port,
+        place: Place { host, port, family: spec.family.unwrap_or_default() },
         target,
         method,
         headers,
@@ -98,18 +94,6 @@ fn prepare(spec: &HttpProbe, outbound: &Outbound) -> Result<Http, SpecError> {
         outbound: outbound.clone(),
         url,
     })
-}
-
-fn connector() -> Result<TlsConnector, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots())
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // Every round is a handshake of its own: a resumed one would not look at the certificate.
-    config.resumption = rustls::client::Resumption::disabled();
-    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn header(spec: &crate::api::WebhookHeader) -> Result<Header, SpecError> {
@@ -134,20 +118,11 @@ fn header(spec: &crate::api::WebhookHeader) -> Result<Header, SpecError> {
 impl Http {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
         let (request, hidden) = self.request().await?;
-        let stream = connect(trace, self.outbound.lookup(), &self.host, self.port).await?;
-        let Some((connector, name)) = &self.tls else {
+        let stream = connect(trace, self.outbound.lookup(), &self.place).await?;
+        let Some(secure) = &self.tls else {
             return self.exchange(trace, stream, request, &hidden).await;
         };
-        trace.enter(Phase::Tls);
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
-            let reason = if error.get_ref().is_some() { Reason::Tls } else { io_reason(&error, Reason::Tls) };
-            Failure::new(reason, format!("TLS with {name:?}: {error}", name = self.host))
-        })?;
-        let version = stream.get_ref().1.protocol_version().map(|version| format!("{version:?}"));
-        if let Some(version) = version {
-            trace.log(format!("TLS handshake done, {version}"));
-            trace.fact("tlsVersion", version);
-        }
+        let stream = secure.handshake(trace, stream).await?;
         self.exchange(trace, stream, request, &hidden).await
     }
 
@@ -221,7 +196,7 @@ impl Http {
     ) -> Result<(), Failure> {
         let status = response.status().as_u16();
         trace.fact("status", status);
-        trace.log(format!("{} {} answered {status}", self.method, self.target.path()));
+        trace.note(Line::Status(status));
         let mut body = response.into_body();
         let mut seen = Vec::new();
         let mut whole = true;

@@ -4,7 +4,7 @@
 ///
 /// # Errors
 /// A backslash that begins nothing, with its place.
-pub(super) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+pub(in crate::probes) fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -38,7 +38,7 @@ pub(super) fn unescape(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Shows bytes for a person, at most `limit` of them.
-pub(super) fn show(bytes: &[u8], limit: usize) -> String {
+pub(in crate::probes) fn show(bytes: &[u8], limit: usize) -> String {
     let shown: String =
         bytes.iter().take(limit).flat_map(|byte| std::ascii::escape_default(*byte)).map(char::from).collect();
     if bytes.len() > limit { format!("\"{shown}…\"") } else { format!("\"{shown}\"") }

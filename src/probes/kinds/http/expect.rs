@@ -5,15 +5,11 @@ use std::time::Duration;
 use regex::bytes::{Regex, RegexBuilder};
 use secrecy::SecretString;
 
-use super::kind::SpecError;
-use super::result::{Failure, Reason};
-use super::tcp::MAX_REGEX;
-use super::text::show;
 use crate::api::HttpExpect;
 use crate::outbound::hide;
-
-/// How much of a body stands in a message.
-const MAX_SHOWN: usize = 120;
+use crate::probes::SpecError;
+use crate::probes::result::{Failure, Reason};
+use crate::probes::wire::{MAX_REGEX, MAX_SHOWN, show};
 
 /// The compiled expectations of an HTTP probe.
 #[derive(Debug, Default)]
@@ -64,7 +60,7 @@ impl Expectations {
         match self.latency {
             Some(max) if answer.took > max => {
                 let message = format!("took {} ms where {} are allowed", answer.took.as_millis(), max.as_millis());
-                Err(Failure::new(Reason::Latency, message))
+                Err(Failure::new(Reason::Latency, message).degraded())
             }
             _ => Ok(()),
         }
@@ -129,7 +125,7 @@ mod tests {
     fn expectations() -> Expectations {
         let body =
             HttpBody { contains: Some("ok".into()), matches: Some("^[a-z ]+$".into()), excludes: Some("bad".into()) };
-        let latency = HttpLatency { max: Period::from_millis(300) };
+        let latency = HttpLatency { max: Period::from_millis(300), severity: None };
         let spec = HttpExpect { status: vec![200, 204], body: Some(body), latency: Some(latency) };
         Expectations::compile(Some(&spec)).unwrap()
     }

@@ -5,68 +5,46 @@ use std::sync::Arc;
 use regex::bytes::{Regex, RegexBuilder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connect::{connect, io_reason};
-use super::kind::{Prober, SpecError};
-use super::result::{Failure, Reason};
-use super::text::{show, unescape};
-use super::trace::{Timed, Trace};
+use super::{Prober, Ready, SpecError, Tools};
 use crate::api::{ProbeSpec, TcpProbe};
-use crate::outbound::{GuardedLookup, Outbound};
+use crate::outbound::GuardedLookup;
+use crate::probes::result::{Failure, Reason};
+use crate::probes::trace::{Timed, Trace};
+use crate::probes::wire::{MAX_REGEX, MAX_SHOWN, Place, connect, io_reason, show, unescape};
 
 /// How much of what comes back is looked at: a greeting has no more, and the field says so.
 const MAX_ANSWER: usize = 4_096;
-/// How much memory a compiled expression may take.
-pub(super) const MAX_REGEX: usize = 1 << 20;
-/// How much of an answer stands in a message.
-const MAX_SHOWN: usize = 120;
 
 struct Tcp {
-    host: String,
-    port: u16,
+    place: Place,
     send: Vec<u8>,
     expect: Option<Regex>,
     lookup: GuardedLookup,
 }
 
 /// Prepares a probe of this kind; `None` where the spec is of another.
-pub(super) fn compile(spec: &ProbeSpec, outbound: &Outbound) -> Option<Result<Prober, SpecError>> {
-    spec.tcp.as_ref().map(|tcp| prepare(tcp, outbound))
+pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, SpecError>> {
+    spec.tcp.as_ref().map(|tcp| prepare(tcp, tools))
 }
 
-fn prepare(spec: &TcpProbe, outbound: &Outbound) -> Result<Prober, SpecError> {
-    let (host, port) = split(&spec.address)?;
+fn prepare(spec: &TcpProbe, tools: &Tools) -> Result<Ready, SpecError> {
+    let place = Place::parse("tcp.address", &spec.address, spec.family, None)?;
+    let host = place.host.clone();
     let send = spec.send.as_deref().map(unescape).transpose();
     let send = send.map_err(|why| SpecError::new("tcp.send", why))?.unwrap_or_default();
     let compiled = spec.expect.as_deref().map(|text| RegexBuilder::new(text).size_limit(MAX_REGEX).build()).transpose();
     let expect = compiled.map_err(|error| SpecError::new("tcp.expect", error.to_string()))?;
-    let tcp = Arc::new(Tcp { host, port, send, expect, lookup: outbound.lookup().clone() });
-    Ok(Arc::new(move |trace| {
+    let tcp = Arc::new(Tcp { place, send, expect, lookup: tools.outbound.lookup().clone() });
+    let prober: Prober = Arc::new(move |trace| {
         let tcp = Arc::clone(&tcp);
         Box::pin(async move { tcp.round(trace).await })
-    }))
-}
-
-/// Host and port of an address.
-fn split(address: &str) -> Result<(String, u16), SpecError> {
-    let wrong =
-        |why: &str| SpecError::new("tcp.address", format!("`{address}` {why}: write `host:port` or `[::1]:22`"));
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| wrong("has no port"))?;
-    let port: u16 = port.parse().map_err(|_| wrong("has no port between 1 and 65535"))?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    match bare {
-        _ if port == 0 => Err(wrong("has port 0")),
-        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_err() => Err(wrong("has no IPv6 address in its brackets")),
-        Some(v6) => Ok((v6.to_owned(), port)),
-        None if host.is_empty() || host.contains([':', '/', '[', ']', '@']) || host.contains(char::is_whitespace) => {
-            Err(wrong("has no host"))
-        }
-        None => Ok((host.to_owned(), port)),
-    }
+    });
+    Ok(Ready { prober, host })
 }
 
 impl Tcp {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
-        let stream = connect(trace, &self.lookup, &self.host, self.port).await?;
+        let stream = connect(trace, &self.lookup, &self.place).await?;
         if self.send.is_empty() && self.expect.is_none() {
             return Ok(());
         }
@@ -112,34 +90,5 @@ impl Tcp {
             }
             trace.log(format!("received {read} bytes: {}", show(&answer, MAX_SHOWN)));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rstest::rstest;
-
-    #[rstest]
-    #[case("redis.shop:6379", "redis.shop", 6379)]
-    #[case("[::1]:22", "::1", 22)]
-    #[case("127.0.0.1:80", "127.0.0.1", 80)]
-    fn an_address_is_host_and_port(#[case] address: &str, #[case] host: &str, #[case] port: u16) {
-        assert_eq!(split(address), Ok((host.to_owned(), port)));
-    }
-
-    #[rstest]
-    #[case("redis")]
-    #[case("redis:")]
-    #[case(":6379")]
-    #[case("redis:0")]
-    #[case("redis:65536")]
-    #[case("::1:22")]
-    #[case("[redis]:22")]
-    #[case("http://redis:80")]
-    #[case("a b:80")]
-    fn what_is_no_address_is_refused_with_an_example(#[case] address: &str) {
-        let message = split(address).unwrap_err().to_string();
-        assert!(message.contains("host:port") && message.contains(address), "{message}");
     }
 }

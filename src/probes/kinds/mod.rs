@@ -1,0 +1,143 @@
+//! The table of kinds: one file each, one function type.
+
+mod http;
+mod tcp;
+
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use super::result::{Failure, Observation, Reason};
+use super::trace::Trace;
+use crate::api::{ExpectedOutcome, ProbeSpec, Severity};
+use crate::clock::Clock;
+use crate::outbound::Outbound;
+
+/// What a round ends with. A failure that is `degraded` is a success with a fault.
+pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
+/// A compiled probe: every call is one round. It may be dropped at any await.
+pub type Prober = Arc<dyn for<'a> Fn(&'a mut Trace) -> Probing<'a> + Send + Sync>;
+/// Compiles a spec of its own kind, and leaves those of others alone.
+type Compiler = fn(&ProbeSpec, &Tools) -> Option<Result<Ready, SpecError>>;
+
+/// The kinds by the field of the spec that they stand under.
+const KINDS: &[(&str, Compiler)] = &[("http", http::compile), ("tcp", tcp::compile)];
+
+/// What kinds need of the rest of the program.
+#[derive(Clone)]
+pub struct Tools {
+    /// Names, secrets, what is forbidden.
+    pub outbound: Outbound,
+    /// What time it is, for certificates and ages.
+    pub clock: Arc<dyn Clock>,
+    /// Where relative paths of scripts and lists of targets begin.
+    pub root: Option<PathBuf>,
+}
+
+/// A kind's own part of a compiled probe.
+pub struct Ready {
+    /// Makes a round.
+    pub prober: Prober,
+    /// The host that it connects to, for limits by host; empty where it is none.
+    pub host: String,
+}
+
+/// A compiled probe of one target.
+#[derive(Clone)]
+pub struct Compiled {
+    kind: &'static str,
+    host: Arc<str>,
+    prober: Prober,
+    timeout: Duration,
+    negated: bool,
+    slow: Option<(Duration, Severity)>,
+}
+
+/// What is wrong with a probe's spec.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("spec.{field}: {why}")]
+pub struct SpecError {
+    /// The field below the spec, such as `http.headers[2].name`.
+    pub field: String,
+    /// What was found and what is allowed.
+    pub why: String,
+}
+
+impl SpecError {
+    /// An error in a field.
+    #[must_use]
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+/// Prepares a probe of one target, with the timeout of its rounds.
+///
+/// # Errors
+/// No kind is set, or several are, or the kind's own error.
+pub fn compile(spec: &ProbeSpec, timeout: Duration, tools: &Tools) -> Result<Compiled, SpecError> {
+    let mut found = KINDS.iter().filter_map(|(name, compile)| Some((*name, compile(spec, tools)?)));
+    let (kind, ready) = match (found.next(), found.next()) {
+        (Some((kind, ready)), None) => (kind, ready?),
+        (first, _) => {
+            let found = if first.is_some() { "several are set" } else { "none is set" };
+            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
+            return Err(SpecError::new(
+                names.first().copied().unwrap_or_default(),
+                format!("exactly one of {} must be set; {found}", names.join(", ")),
+            ));
+        }
+    };
+    let latency = spec.latency.as_ref();
+    let slow = latency.and_then(|rule| Some((rule.max?.to_std(), rule.severity.unwrap_or(Severity::Degraded))));
+    Ok(Compiled {
+        kind,
+        host: ready.host.into(),
+        prober: ready.prober,
+        timeout,
+        negated: spec.expect == Some(ExpectedOutcome::Failure),
+        slow,
+    })
+}
+
+impl Compiled {
+    /// The kind, such as `http`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The host that it connects to; empty where it is none.
+    #[must_use]
+    pub const fn host(&self) -> &Arc<str> {
+        &self.host
+    }
+
+    /// Makes one round.
+    pub async fn observe(&self) -> Observation {
+        let mut trace = Trace::begin(self.timeout);
+        let deadline = trace.deadline();
+        let ended = timeout_at(deadline, (self.prober)(&mut trace)).await.ok();
+        let mut seen = trace.finish(ended);
+        if self.negated {
+            seen = seen.negated();
+        }
+        if let Some((max, severity)) = self.slow {
+            let took = seen.durations.total();
+            if seen.success && took > max {
+                seen.fault(too_slow(took, &format!("{} ms are allowed", max.as_millis()), severity));
+            }
+        }
+        seen
+    }
+}
+
+/// The fault of a round that took too long.
+pub(super) fn too_slow(took: Duration, allowed: &str, severity: Severity) -> Failure {
+    let millis = took.as_secs_f64() * 1_000.0;
+    let failure = Failure::new(Reason::Latency, format!("took {millis:.1} ms where {allowed}"));
+    if severity == Severity::Degraded { failure.degraded() } else { failure }
+}

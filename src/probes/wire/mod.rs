@@ -1,0 +1,16 @@
+//! What the kinds share below their protocols: places, connections, TLS, texts.
+
+mod connect;
+mod place;
+mod secure;
+mod text;
+
+pub(super) use connect::{connect, io_reason};
+pub(super) use place::Place;
+pub(super) use secure::Secure;
+pub(super) use text::{show, unescape};
+
+/// How much memory a compiled expression may take.
+pub(super) const MAX_REGEX: usize = 1 << 20;
+/// How much of what came back stands in a message or a log line.
+pub(super) const MAX_SHOWN: usize = 120;
