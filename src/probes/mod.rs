@@ -7,17 +7,22 @@
 //! Probes go through the guard of `outbound` like every other call: whoever may write a probe reads
 //! its answers in its log lines, so that a probe of a metadata service would hand out credentials.
 
+pub mod aggregate;
 mod board;
 mod engine;
+pub mod history;
 pub mod kinds;
+pub mod machine;
 mod metrics;
 mod result;
+mod scale;
 mod schedule;
 mod slot;
 pub mod state;
 mod status;
 mod targets;
 mod trace;
+pub mod usual;
 mod view;
 mod wire;
 
