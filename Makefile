@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 PROBEGATE := $(CARGO) run --quiet --locked --
 
-.PHONY: help demo test simulate lint deny bench-gate crds image ci
+.PHONY: help demo test simulate lint deny bench-gate bench-probes crds image ci
 
 help: ## Tell what there is
 	@echo 'Usage: make TARGET'
@@ -44,6 +44,12 @@ deny: ## Check the dependencies: bans, duplicates, licences, sources
 bench-gate: ## Measure the gate: decided runs answered per second, and a run of 50 checks
 	@echo 'Building with optimisation (about ten minutes the first time), then measuring…'
 	@$(CARGO) bench --locked --bench gate $(ARGS)
+
+bench-probes: ## Measure the prober beside blackbox_exporter and Cloudprober (SOAK=600 seconds; ARGS=quick)
+	@bash tests/setup.sh
+	@echo 'Building the peers and, with optimisation, ours (the first time up to half an hour), then measuring…'
+	@benches/peers/build.sh >/dev/null
+	@$(CARGO) bench --locked --bench probes -- $(if $(SOAK),soak=$(SOAK)) $(ARGS)
 
 crds: ## Write deploy/crds and deploy/schemas anew from the types
 	@echo 'Writing the custom resource definitions and JSON Schemas…'
