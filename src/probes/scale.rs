@@ -15,7 +15,6 @@ const PART: u64 = 20;
 const COUNT: usize = count();
 const BOUNDS: [u64; COUNT] = bounds();
 /// How many buckets there are: one more than bounds.
-#[cfg(test)]
 pub(super) const BUCKETS: usize = COUNT + 1;
 
 const fn count() -> usize {

@@ -90,6 +90,24 @@ impl Latencies {
         self.buckets.iter().copied()
     }
 
+    /// The least, the most and the sum, in nanoseconds.
+    pub(super) const fn figures(&self) -> (u64, u64, u64) {
+        (self.least, self.most, self.sum)
+    }
+
+    /// What [`Self::buckets`] and [`Self::figures`] gave, where that makes sense.
+    pub(super) fn restored(buckets: Vec<(u16, u32)>, (least, most, sum): (u64, u64, u64)) -> Option<Self> {
+        let sorted = buckets.is_sorted_by(|a, b| a.0 < b.0);
+        let known = buckets.iter().all(|(bucket, count)| usize::from(*bucket) < scale::BUCKETS && *count > 0);
+        let empty = buckets.is_empty() && (least, most, sum) == (0, 0, 0);
+        (sorted && known && least <= most && (empty || !buckets.is_empty())).then_some(Self {
+            buckets,
+            least,
+            most,
+            sum,
+        })
+    }
+
     fn put(&mut self, bucket: u16, count: u32, least: u64, most: u64, sum: u64) {
         self.least = if self.buckets.is_empty() { least } else { self.least.min(least) };
         self.most = self.most.max(most);
