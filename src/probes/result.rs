@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::ser::SerializeStruct;
@@ -245,12 +245,16 @@ impl Failure {
 pub enum Line {
     /// Any other.
     Text(Box<str>),
+    /// A name has addresses.
+    Resolved(Box<[IpAddr]>),
     /// A connection stands.
     Connected(SocketAddr),
     /// A TLS handshake is done.
     Secured(rustls::ProtocolVersion),
     /// So many bytes were sent.
     Sent(usize),
+    /// So many bytes were received, and how they begin.
+    Received(Box<[u8]>, usize),
     /// An HTTP answer began.
     Status(u16),
     /// A body has ended.
@@ -263,9 +267,20 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => f.write_str(text),
+            Self::Resolved(addresses) => {
+                f.write_str("resolved to ")?;
+                for (place, address) in addresses.iter().enumerate() {
+                    write!(f, "{}{address}", if place == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
             Self::Connected(address) => write!(f, "connected to {address}"),
             Self::Secured(version) => write!(f, "TLS handshake done, {version:?}"),
             Self::Sent(bytes) => write!(f, "sent {bytes} bytes"),
+            Self::Received(start, bytes) => {
+                write!(f, "received {bytes} bytes: \"{}", start.escape_ascii())?;
+                f.write_str(if start.len() < *bytes { "…\"" } else { "\"" })
+            }
             Self::Status(status) => write!(f, "answered {status}"),
             Self::Body(bytes) => write!(f, "the body has {bytes} bytes"),
             Self::AsExpected => f.write_str(AS_EXPECTED),

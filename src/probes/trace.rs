@@ -42,14 +42,16 @@ impl Marks {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wrote(&self) {
+    /// Something was written.
+    pub(super) fn wrote(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.1.is_none() {
             seen.0 = Some(Instant::now());
         }
     }
 
-    fn read(&self) {
+    /// Something was read.
+    pub(super) fn read(&self) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.1.is_none() {
             seen.1 = Some(Instant::now());
@@ -92,10 +94,10 @@ impl Trace {
         self.start.elapsed()
     }
 
-    /// Ends the current phase and begins another.
+    /// Ends the current phase, and an exchange that is under way, and begins another.
     pub fn enter(&mut self, phase: Phase) {
         let now = Instant::now();
-        self.durations.add(self.phase, now - self.phase_start);
+        self.settle(now);
         self.phase = phase;
         self.phase_start = now;
     }
@@ -140,7 +142,7 @@ impl Trace {
     }
 
     /// Divides the exchange at its marks and ends the current phase.
-    fn settle(&mut self) {
+    fn settle(&mut self, now: Instant) {
         if let Some(marks) = self.marks.take() {
             let (wrote, read) = marks.get();
             for (mark, next) in [(wrote, Phase::Processing), (read, Phase::Transfer)] {
@@ -151,13 +153,13 @@ impl Trace {
                 }
             }
         }
-        self.durations.add(self.phase, self.phase_start.elapsed());
+        self.durations.add(self.phase, now.saturating_duration_since(self.phase_start));
     }
 
     /// Ends with what the kind said; `None` where the time ran out before it said anything.
     #[must_use]
     pub fn finish(mut self, ended: Option<Result<(), Failure>>) -> Observation {
-        self.settle();
+        self.settle(Instant::now());
         let failure = match ended {
             Some(ended) => ended.err(),
             None => {
@@ -277,6 +279,24 @@ mod tests {
         assert_eq!(millis(Phase::Transfer), Some(30));
         assert_eq!(seen.durations.total(), Duration::from_millis(60));
         assert_eq!((seen.success, seen.phase), (true, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_exchanges_with_a_handshake_between_them_are_added_up() {
+        let mut trace = Trace::begin(Duration::from_secs(5));
+        for _ in 0..2 {
+            let marks = trace.exchange();
+            tokio::time::advance(Duration::from_millis(10)).await;
+            marks.wrote();
+            tokio::time::advance(Duration::from_millis(20)).await;
+            marks.read();
+            trace.enter(Phase::Tls);
+            tokio::time::advance(Duration::from_millis(5)).await;
+        }
+        let seen = trace.finish(Some(Ok(())));
+        let millis = |phase| seen.durations.get(phase).map(|duration| duration.as_millis());
+        assert_eq!((millis(Phase::Request), millis(Phase::Processing)), (Some(20), Some(40)));
+        assert_eq!((millis(Phase::Transfer), millis(Phase::Tls)), (Some(0), Some(10)));
     }
 
     #[test]
