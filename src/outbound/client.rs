@@ -62,7 +62,7 @@ impl Outbound {
     /// With secrets, the default guard and the system's resolver.
     #[must_use]
     pub fn new(secrets: Secrets) -> Self {
-        Self::with(secrets, Guard::new(), Arc::new(SystemLookup))
+        Self::with(secrets, Guard::new(), Arc::new(SystemLookup::new()))
     }
 
     /// With a guard and a resolver of the caller's.

@@ -1,13 +1,20 @@
 //! Names to addresses, with the guard in between.
 
+mod names;
+mod servers;
+mod system;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::guard::{Guard, Refused};
+use crate::api::IpFamily;
 
-/// The most addresses of one name that are tried; a name with more is cut, not refused.
+pub use system::SystemLookup;
+
+/// The most addresses of one name that are used; a name with more is cut, not refused.
 const MAX_ADDRESSES: usize = 64;
 
 /// Why a name has no address for us.
@@ -48,30 +55,25 @@ pub trait Lookup: Send + Sync + 'static {
     /// # Errors
     /// [`LookupError::NoSuchName`], [`LookupError::Trouble`].
     async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError>;
+
+    /// Every address of `name` that is of `family`. A resolver that can ask for one family alone
+    /// does so; by default the others are left out.
+    ///
+    /// # Errors
+    /// As [`Lookup::lookup`].
+    async fn lookup_in(&self, name: &str, family: IpFamily) -> Result<Vec<IpAddr>, LookupError> {
+        let mut addresses = self.lookup(name).await?;
+        addresses.retain(|address| is_of(*address, family));
+        Ok(addresses)
+    }
 }
 
-/// The system's resolver.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemLookup;
-
-#[async_trait]
-impl Lookup for SystemLookup {
-    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
-        match tokio::net::lookup_host((name, 0)).await {
-            Ok(addresses) => Ok(addresses.map(|address| address.ip()).collect()),
-            Err(error) => {
-                let why = error.to_string();
-                // getaddrinfo tells EAI_NONAME and EAI_NODATA from trouble, and std hands on only
-                // its text. Whatever is not known to be an answer counts as trouble.
-                let answered = ["Name or service not known", "No address associated", "Name does not resolve"];
-                let name = name.to_owned();
-                if answered.iter().any(|text| why.contains(text)) {
-                    Err(LookupError::NoSuchName { name, why })
-                } else {
-                    Err(LookupError::Trouble { name, why })
-                }
-            }
-        }
+/// Whether an address is of a family.
+const fn is_of(address: IpAddr, family: IpFamily) -> bool {
+    match family {
+        IpFamily::Any => true,
+        IpFamily::Ipv4 => address.is_ipv4(),
+        IpFamily::Ipv6 => address.is_ipv6(),
     }
 }
 
@@ -101,14 +103,23 @@ impl GuardedLookup {
     /// # Errors
     /// Any of [`LookupError`]; refused only where no allowed address is left.
     pub async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        self.resolve_in(host, IpFamily::Any).await
+    }
+
+    /// The allowed addresses of `host` that are of `family`.
+    ///
+    /// # Errors
+    /// As [`GuardedLookup::resolve`].
+    pub async fn resolve_in(&self, host: &str, family: IpFamily) -> Result<Vec<IpAddr>, LookupError> {
         let refused = |refused| LookupError::Refused { name: host.to_owned(), refused };
+        let none = || LookupError::NoSuchName { name: host.to_owned(), why: no_address(family).to_owned() };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             self.guard.check_address(address).map_err(refused)?;
-            return Ok(vec![address]);
+            return if is_of(address, family) { Ok(vec![address]) } else { Err(none()) };
         }
         self.guard.check_name(host).map_err(refused)?;
-        let addresses = self.lookup.lookup(host).await?;
+        let addresses = self.lookup.lookup_in(host, family).await?;
         let mut last = None;
         let allowed: Vec<IpAddr> = addresses
             .into_iter()
@@ -124,8 +135,17 @@ impl GuardedLookup {
         match (allowed.is_empty(), last) {
             (false, _) => Ok(allowed),
             (true, Some(error)) => Err(refused(error)),
-            (true, None) => Err(LookupError::NoSuchName { name: host.to_owned(), why: "it has no address".to_owned() }),
+            (true, None) => Err(none()),
         }
+    }
+}
+
+/// What a name has not.
+const fn no_address(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::Any => "it has no address",
+        IpFamily::Ipv4 => "it has no IPv4 address",
+        IpFamily::Ipv6 => "it has no IPv6 address",
     }
 }
 
@@ -184,7 +204,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_systems_resolver_knows_localhost() {
-        assert!(!SystemLookup.lookup("localhost").await.unwrap().is_empty());
+    async fn a_family_alone_leaves_out_the_other() {
+        let both = guarded(&["10.0.0.1", "fd12::1"]);
+        let found = async |family| both.resolve_in("shop", family).await.unwrap();
+        assert_eq!(found(IpFamily::Ipv6).await, ["fd12::1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(found(IpFamily::Ipv4).await, ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        let error = both.resolve_in("127.0.0.1", IpFamily::Ipv6).await.unwrap_err();
+        assert_eq!(error.to_string(), "the name 127.0.0.1 does not resolve: it has no IPv6 address");
     }
 }
