@@ -12,7 +12,7 @@ use url::Url;
 use super::guard::{Guard, Refused};
 use super::lookup::{GuardedLookup, Lookup, LookupError, SystemLookup};
 use super::secrets::Secrets;
-use super::tls::{self, TlsFiles, TlsOptions};
+use super::tls::{self, Purpose, TlsClient, TlsClients, TlsFiles, TlsOptions};
 use super::{OutboundError, USER_AGENT};
 
 /// How long making a connection may take, TLS included: a server that needs longer is not there.
@@ -56,6 +56,7 @@ struct Shared {
     lookup: GuardedLookup,
     secrets: Secrets,
     clients: Mutex<LruCache<(ClientOptions, u64), Client>>,
+    tls: TlsClients,
 }
 
 impl Outbound {
@@ -69,7 +70,15 @@ impl Outbound {
     #[must_use]
     pub fn with(secrets: Secrets, guard: Guard, lookup: Arc<dyn Lookup>) -> Self {
         let lookup = GuardedLookup::new(lookup, guard);
-        Self { shared: Arc::new(Shared { lookup, secrets, clients: Mutex::new(LruCache::new(MAX_CLIENTS)) }) }
+        let tls = TlsClients::new(secrets.clone());
+        let clients = Mutex::new(LruCache::new(MAX_CLIENTS));
+        Self { shared: Arc::new(Shared { lookup, secrets, clients, tls }) }
+    }
+
+    /// A TLS client for what speaks its protocol itself; callers with the same options share one.
+    #[must_use]
+    pub fn tls_client(&self, options: TlsOptions, purpose: Purpose) -> Arc<TlsClient> {
+        self.shared.tls.client(options, purpose)
     }
 
     /// The secrets.

@@ -17,7 +17,10 @@ pub use client::{Client, ClientOptions, Outbound, explain, refusal, shown_url};
 pub use guard::{Guard, Refused};
 pub use lookup::{GuardedLookup, Lookup, LookupError, SystemLookup};
 pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets, hide};
-pub use tls::{TlsError, TlsOptions, roots, tls_config};
+pub use tls::{
+    BadChain, CertificateFacts, Chain, ChainVerifier, Prepared, Purpose, TlsClient, TlsError, TlsOptions, Validity,
+    roots, tls_config,
+};
 
 /// What other servers know us by.
 pub const USER_AGENT: &str = concat!("probegate/", env!("CARGO_PKG_VERSION"));

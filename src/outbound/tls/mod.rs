@@ -1,17 +1,26 @@
 //! TLS of a client: whom to trust, and who we are.
 
+mod chain;
+mod clients;
+mod verify;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use secrecy::{ExposeSecret, SecretBox};
 
+use self::verify::TrustAnything;
 use super::OutboundError;
 use super::secrets::Secrets;
+
+pub use chain::{CertificateFacts, Chain, Validity};
+pub(super) use clients::TlsClients;
+pub use clients::{Prepared, Purpose, TlsClient};
+pub use verify::{BadChain, ChainVerifier};
 
 /// The most certificates of one file: a whole system's bundle has about 150.
 const MAX_CERTIFICATES: usize = 1_000;
@@ -118,15 +127,28 @@ pub(super) fn build(options: &TlsOptions, files: &TlsFiles) -> Result<ClientConf
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(refused)?;
-    let roots = match (&files.ca, &options.ca_file) {
-        (Some(pem), Some(file)) => Arc::new(trusted(pem.expose_secret(), file)?),
-        _ => roots(),
-    };
     let builder = if options.insecure_skip_verify {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnything::new(&provider)))
     } else {
-        builder.with_root_certificates(roots)
+        builder.with_root_certificates(roots_of(options, files)?)
     };
+    identity(builder, options, files)
+}
+
+/// Whom to trust.
+fn roots_of(options: &TlsOptions, files: &TlsFiles) -> Result<Arc<RootCertStore>, TlsError> {
+    match (&files.ca, &options.ca_file) {
+        (Some(pem), Some(file)) => Ok(Arc::new(trusted(pem.expose_secret(), file)?)),
+        _ => Ok(roots()),
+    }
+}
+
+/// Who we are.
+fn identity(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    options: &TlsOptions,
+    files: &TlsFiles,
+) -> Result<ClientConfig, TlsError> {
     match (&files.cert, &files.key) {
         (None, None) => Ok(builder.with_no_client_auth()),
         (Some(cert), Some(key)) => {
@@ -137,7 +159,7 @@ pub(super) fn build(options: &TlsOptions, files: &TlsFiles) -> Result<ClientConf
                 file: key_file.to_owned(),
                 why: format!("no private key: {error}"),
             })?;
-            builder.with_client_auth_cert(chain, key).map_err(refused)
+            builder.with_client_auth_cert(chain, key).map_err(|error| TlsError::Refused(error.to_string()))
         }
         _ => Err(TlsError::Half),
     }
@@ -164,53 +186,6 @@ fn trusted(pem: &[u8], file: &str) -> Result<RootCertStore, TlsError> {
             .map_err(|why| TlsError::Pem { file: file.to_owned(), why: format!("not to be trusted: {why}") })?;
     }
     Ok(roots)
-}
-
-/// Takes any certificate; the handshake's own signatures are still checked.
-#[derive(Debug)]
-struct TrustAnything {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl TrustAnything {
-    fn new(provider: &CryptoProvider) -> Self {
-        Self { algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for TrustAnything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
