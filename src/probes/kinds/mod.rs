@@ -1,7 +1,10 @@
 //! The table of kinds: one file each, one function type.
 
+mod dns;
 mod http;
 mod tcp;
+mod tls;
+mod udp;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -24,7 +27,13 @@ pub type Prober = Arc<dyn for<'a> Fn(&'a mut Trace) -> Probing<'a> + Send + Sync
 type Compiler = fn(&ProbeSpec, &Tools) -> Option<Result<Ready, SpecError>>;
 
 /// The kinds by the field of the spec that they stand under.
-const KINDS: &[(&str, Compiler)] = &[("http", http::compile), ("tcp", tcp::compile)];
+const KINDS: &[(&str, Compiler)] = &[
+    ("http", http::compile),
+    ("tcp", tcp::compile),
+    ("tls", tls::compile),
+    ("dns", dns::compile),
+    ("udp", udp::compile),
+];
 
 /// What kinds need of the rest of the program.
 #[derive(Clone)]

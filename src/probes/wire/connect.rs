@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::place::Place;
 use crate::outbound::{GuardedLookup, LookupError};
@@ -13,7 +14,7 @@ use crate::probes::trace::Trace;
 
 /// The most addresses of one name that a round tries: enough for both families and a spare each,
 /// few enough to leave each a part of the timeout.
-const MAX_ATTEMPTS: usize = 4;
+pub(super) const MAX_ATTEMPTS: usize = 4;
 
 /// Errors of the operating system that are ours: no descriptors (per process, per system), no
 /// buffers, no memory, no free port. The numbers are those of Linux.
@@ -22,16 +23,27 @@ const EXHAUSTED: [i32; 5] = [24, 23, 105, 12, 99];
 /// local firewall. Linux again.
 const NO_NETWORK: [i32; 4] = [101, 100, 1, 13];
 
-/// Resolves a place to its addresses of the wanted family; the phase is the caller's.
-async fn resolve(trace: &mut Trace, lookup: &GuardedLookup, place: &Place) -> Result<Vec<IpAddr>, Failure> {
+/// How long before the end of a round the wait for the resolver ends, so that it is the resolver
+/// that is named, and not the target.
+pub(super) const MARGIN: Duration = Duration::from_millis(2);
+
+/// Resolves a place to its addresses of the wanted family, at least one; the phase is the caller's.
+///
+/// # Errors
+/// The name has none, our resolver is in trouble or silent, or the address must not be probed.
+pub(in crate::probes) async fn resolve(
+    trace: &mut Trace,
+    lookup: &GuardedLookup,
+    place: &Place,
+) -> Result<Vec<IpAddr>, Failure> {
     let host = &place.host;
-    let mut addresses = lookup.resolve(host).await.map_err(|error| lookup_failure(&error))?;
-    addresses.retain(|address| place.takes(address));
-    if addresses.is_empty() {
-        return Err(Failure::new(Reason::Dns, format!("{host} has no address of the family that is asked for")));
-    }
-    if addresses.first().is_none_or(|address| address.to_string() != *host) {
-        trace.log(format!("{host} is {}", list(&addresses)));
+    let end = trace.deadline().checked_sub(MARGIN).unwrap_or_else(Instant::now);
+    let found = timeout_at(end, lookup.resolve_in(host, place.family)).await.map_err(|_| {
+        Failure::new(Reason::Resolver, format!("the resolver has not told the addresses of {host} in time"))
+    })?;
+    let addresses = found.map_err(|error| lookup_failure(&error))?;
+    if host.parse::<IpAddr>().is_err() {
+        trace.note(Line::Resolved(addresses.iter().copied().take(MAX_ATTEMPTS).collect()));
     }
     Ok(addresses)
 }
@@ -46,13 +58,13 @@ pub(in crate::probes) async fn connect(
     let addresses = resolve(trace, lookup, place).await?;
     trace.enter(Phase::Connect);
     let attempts = addresses.len().min(MAX_ATTEMPTS);
-    let mut last = Failure::new(Reason::Dns, format!("{} has no address", place.host));
+    let mut told: Option<Failure> = None;
     for (index, address) in addresses.into_iter().take(attempts).enumerate() {
         let address = SocketAddr::new(address, port);
         // The last address gets all that is left, and the round's own timeout ends it.
         let rest = u32::try_from(attempts - index).unwrap_or(1);
         let share = if rest == 1 { trace.remaining().saturating_mul(2) } else { trace.remaining() / rest };
-        match timeout(share, TcpStream::connect(address)).await {
+        let failed = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 trace.fact("address", address.to_string());
                 trace.note(Line::Connected(address));
@@ -60,16 +72,13 @@ pub(in crate::probes) async fn connect(
                 let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
-            Ok(Err(error)) => last = connect_failure(address, &error),
-            Err(_) => last = Failure::new(Reason::Timeout, format!("no connection to {address} in time")),
-        }
-        trace.log(&last.message);
+            Ok(Err(error)) => connect_failure(address, &error),
+            Err(_) => Failure::new(Reason::Timeout, format!("no connection to {address} in time")),
+        };
+        trace.log(&failed.message);
+        told = Some(weightier(told, failed));
     }
-    Err(last)
-}
-
-fn list(addresses: &[IpAddr]) -> String {
-    addresses.iter().take(MAX_ATTEMPTS).map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    Err(told.unwrap_or_else(|| Failure::new(Reason::Dns, format!("{} has no address", place.host))))
 }
 
 pub(in crate::probes) fn lookup_failure(error: &LookupError) -> Failure {
@@ -83,6 +92,12 @@ pub(in crate::probes) fn lookup_failure(error: &LookupError) -> Failure {
 
 fn connect_failure(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::new(io_reason(error, Reason::Unreachable), format!("no connection to {address}: {error}"))
+}
+
+/// Of the failures of two addresses the one that is told: a machine without IPv6 cannot try half of
+/// them, and what the others say counts.
+pub(super) fn weightier(told: Option<Failure>, failed: Failure) -> Failure {
+    told.filter(|told| !told.reason.is_own() && failed.reason.is_own()).unwrap_or(failed)
 }
 
 /// What an error of a socket says; `other` where it says nothing in particular.
@@ -119,6 +134,20 @@ mod tests {
     #[case(104, Reason::Reset)]
     fn an_error_of_the_system_has_its_reason(#[case] number: i32, #[case] reason: Reason) {
         assert_eq!(io_reason(&io::Error::from_raw_os_error(number), Reason::Protocol), reason);
+    }
+
+    #[rstest]
+    #[case(Some(Reason::Refused), Reason::Network, Reason::Refused)]
+    #[case(Some(Reason::Exhausted), Reason::Timeout, Reason::Timeout)]
+    #[case(Some(Reason::Timeout), Reason::Refused, Reason::Refused)]
+    #[case(None, Reason::Network, Reason::Network)]
+    fn what_an_address_says_outweighs_what_we_cannot_try(
+        #[case] told: Option<Reason>,
+        #[case] failed: Reason,
+        #[case] weightier_one: Reason,
+    ) {
+        let told = told.map(|reason| Failure::new(reason, ""));
+        assert_eq!(weightier(told, Failure::new(failed, "")).reason, weightier_one);
     }
 
     #[test]

@@ -1,14 +1,16 @@
-//! What the kinds share below their protocols: places, connections, TLS, texts.
+//! What the kinds share below their protocols: places, connections, datagrams, TLS, texts.
 
 mod connect;
+mod datagram;
 mod place;
 mod secure;
 mod text;
 
 pub(super) use connect::{connect, io_reason};
+pub(super) use datagram::{Heard, ask};
 pub(super) use place::Place;
-pub(super) use secure::Secure;
-pub(super) use text::{show, unescape};
+pub(super) use secure::{Secure, Shown, check_alpn, valid_until};
+pub(super) use text::{expression, show, unescape};
 
 /// How much memory a compiled expression may take.
 pub(super) const MAX_REGEX: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! Where to connect to: host, port, and which family of addresses.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use crate::api::IpFamily;
 use crate::probes::SpecError;
@@ -50,15 +50,6 @@ impl Place {
             None => host,
         };
         Ok(Self { host: host.to_owned(), port, family: family.unwrap_or_default() })
-    }
-
-    /// Whether an address is of the family.
-    pub(in crate::probes) const fn takes(&self, address: &IpAddr) -> bool {
-        match self.family {
-            IpFamily::Any => true,
-            IpFamily::Ipv4 => address.is_ipv4(),
-            IpFamily::Ipv6 => address.is_ipv6(),
-        }
     }
 }
 

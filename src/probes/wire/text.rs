@@ -1,5 +1,10 @@
 //! Texts of a probe's exchange: what is typed, and what is shown.
 
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::MAX_REGEX;
+use crate::probes::SpecError;
+
 /// Reads `\r`, `\n`, `\t`, `\0`, `\\` and `\xNN`; everything else stands for itself.
 ///
 /// # Errors
@@ -35,6 +40,15 @@ pub(in crate::probes) fn unescape(text: &str) -> Result<Vec<u8>, String> {
         }
     }
     Ok(bytes)
+}
+
+/// Compiles a regular expression that stands under `field`.
+///
+/// # Errors
+/// It is none, or would take too much memory.
+pub(in crate::probes) fn expression(field: &str, text: Option<&str>) -> Result<Option<Regex>, SpecError> {
+    let compiled = text.map(|text| RegexBuilder::new(text).size_limit(MAX_REGEX).build()).transpose();
+    compiled.map_err(|error| SpecError::new(field, error.to_string()))
 }
 
 /// Shows bytes for a person, at most `limit` of them.

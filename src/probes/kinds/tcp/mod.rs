@@ -1,0 +1,106 @@
+//! The kind `tcp`: a connection, and optionally an exchange of texts, step by step, in the clear or
+//! under TLS.
+
+mod exchange;
+mod step;
+
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+
+use self::exchange::Exchange;
+use self::step::{Groups, Step};
+use super::{Prober, Ready, SpecError, Tools};
+use crate::api::{ExchangeStep, ProbeSpec, TcpProbe};
+use crate::outbound::GuardedLookup;
+use crate::probes::result::Failure;
+use crate::probes::trace::Trace;
+use crate::probes::wire::{Place, Secure, connect};
+
+struct Tcp {
+    place: Place,
+    lookup: GuardedLookup,
+    /// What is done in the clear, and what under TLS after it.
+    clear: Vec<Step>,
+    secure: Option<(Secure, Vec<Step>)>,
+    /// How many texts are caught on the way.
+    groups: usize,
+}
+
+/// Prepares a probe of this kind; `None` where the spec is of another.
+pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, SpecError>> {
+    spec.tcp.as_ref().map(|tcp| prepare(tcp, tools))
+}
+
+fn prepare(spec: &TcpProbe, tools: &Tools) -> Result<Ready, SpecError> {
+    let place = Place::parse("tcp.address", &spec.address, spec.family, None)?;
+    let host = place.host.clone();
+    let mut groups = Groups::default();
+    let mut steps = Vec::new();
+    // The short form sends first; a step expects first.
+    let (send, expect) = (spec.send.as_deref(), spec.expect.as_deref());
+    steps.extend(Step::compile(("tcp.expect", None), ("tcp.send", send), &mut Groups::none(), false)?);
+    steps.extend(Step::compile(("tcp.expect", expect), ("tcp.send", None), &mut groups, false)?);
+    let turn = turning(&spec.steps)?;
+    let mut clear_steps = if turn.is_some() { usize::MAX } else { 0 };
+    for (place, step) in spec.steps.iter().enumerate() {
+        let (expect, send) = (format!("tcp.steps[{place}].expect"), format!("tcp.steps[{place}].send"));
+        let parts = ((expect.as_str(), step.expect.as_deref()), (send.as_str(), step.send.as_deref()));
+        let compiled = Step::compile(parts.0, parts.1, &mut groups, true)?;
+        if compiled.is_none() && !step.start_tls {
+            let why = "it does nothing: give it expect, send or startTLS";
+            return Err(SpecError::new(format!("tcp.steps[{place}]"), why));
+        }
+        steps.extend(compiled);
+        if turn == Some(place) {
+            clear_steps = steps.len();
+        }
+    }
+    let secure = if turn.is_some() || spec.tls.is_some() {
+        let under = steps.split_off(clear_steps.min(steps.len()));
+        Some((Secure::compile("tcp.tls", spec.tls.as_ref(), &host, &[], &tools.outbound)?, under))
+    } else {
+        None
+    };
+    let tcp =
+        Arc::new(Tcp { place, lookup: tools.outbound.lookup().clone(), clear: steps, secure, groups: groups.len() });
+    let prober: Prober = Arc::new(move |trace| {
+        let tcp = Arc::clone(&tcp);
+        Box::pin(async move { tcp.round(trace).await })
+    });
+    Ok(Ready { prober, host })
+}
+
+/// The step that turns to TLS.
+fn turning(steps: &[ExchangeStep]) -> Result<Option<usize>, SpecError> {
+    let mut turns = steps.iter().enumerate().filter(|(_, step)| step.start_tls).map(|(place, _)| place);
+    match (turns.next(), turns.next()) {
+        (_, Some(second)) => {
+            Err(SpecError::new(format!("tcp.steps[{second}].startTLS"), "an earlier step has turned to TLS"))
+        }
+        (first, None) => Ok(first),
+    }
+}
+
+impl Tcp {
+    async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
+        let mut stream = connect(trace, &self.lookup, &self.place).await?;
+        let mut exchange = Exchange::new(self.groups);
+        if !self.clear.is_empty() {
+            exchange.run(trace, &mut stream, &self.clear).await?;
+        }
+        if let Some((secure, steps)) = &self.secure {
+            exchange.turn()?;
+            let mut stream = secure.handshake(trace, stream).await?;
+            if !steps.is_empty() {
+                exchange.run(trace, &mut stream, steps).await?;
+            }
+            // A farewell in good manners; what comes of it says nothing.
+            let _ = stream.shutdown().await;
+        }
+        if exchange.received() > 0 {
+            trace.fact("answerBytes", exchange.received());
+        }
+        Ok(())
+    }
+}
