@@ -57,7 +57,7 @@ impl Servers {
         let parsed =
             resolv_conf.and_then(|text| system_conf::parse_resolv_conf(text).map_err(|error| error.to_string()));
         match parsed {
-            Ok((config, options)) => Self::build(config, options, hosts),
+            Ok((config, options)) => Self::build(&config, options, hosts),
             Err(why) => Self {
                 resolver: Err(format!("there is no name server to ask: {why}")),
                 search: Vec::new(),
@@ -76,10 +76,10 @@ impl Servers {
             });
             NameServerConfig::new(address.ip(), true, connections.into())
         });
-        Self::build(ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default(), b"")
+        Self::build(&ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default(), b"")
     }
 
-    fn build(config: ResolverConfig, mut options: ResolverOpts, hosts: &[u8]) -> Self {
+    fn build(config: &ResolverConfig, mut options: ResolverOpts, hosts: &[u8]) -> Self {
         let mut search = config.search().to_vec();
         if search.is_empty() {
             search.extend(config.domain().cloned());
@@ -195,11 +195,13 @@ async fn both(v4: impl Future<Output = Half>, v6: impl Future<Output = Half>) ->
     let (v4, v6) = (std::pin::pin!(v4), std::pin::pin!(v6));
     let (v4, v6) = match select(v4, v6).await {
         Either::Left((v4, rest)) => {
-            let v6 = follow(&v4, rest).await;
+            let settled = matches!(v4, Half::Addresses(..) | Half::Nothing(NO_NAME));
+            let v6 = follow(settled, rest).await;
             (v4, v6)
         }
+        // Some servers deny the whole name where they should deny its IPv6 address.
         Either::Right((v6, rest)) => {
-            let v4 = follow(&v6, rest).await;
+            let v4 = follow(matches!(v6, Half::Addresses(..)), rest).await;
             (v4, v6)
         }
     };
@@ -211,15 +213,15 @@ async fn both(v4: impl Future<Output = Half>, v6: impl Future<Output = Half>) ->
         (Half::Addresses(found, ttl), Half::Trouble { .. }) | (Half::Trouble { .. }, Half::Addresses(found, ttl)) => {
             Half::Addresses(found, ttl.min(INCOMPLETE_TTL))
         }
+        (Half::Nothing(NO_NAME), _) => Half::Nothing(NO_NAME),
         (trouble @ Half::Trouble { .. }, _) | (_, trouble @ Half::Trouble { .. }) => trouble,
-        (Half::Nothing(NO_NAME), _) | (_, Half::Nothing(NO_NAME)) => Half::Nothing(NO_NAME),
         (Half::Nothing(_), Half::Nothing(_)) => Half::Nothing(no_address(IpFamily::Any)),
     }
 }
 
-/// The other family, with little patience where the first has addresses.
-async fn follow(first: &Half, second: impl Future<Output = Half>) -> Half {
-    if !matches!(first, Half::Addresses(..)) {
+/// The other family, with little patience where the first has settled the matter.
+async fn follow(settled: bool, second: impl Future<Output = Half>) -> Half {
+    if !settled {
         return second.await;
     }
     let late = || Half::Trouble { why: "no answer in time".to_owned(), answered: false };

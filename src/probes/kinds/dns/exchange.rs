@@ -90,7 +90,7 @@ fn at(address: SocketAddr) -> Place {
 
 /// A number that nobody can guess.
 fn number() -> Result<u16, Failure> {
-    let number = getrandom::u32().map(|number| number.to_be_bytes());
+    let number = getrandom::u32().map(u32::to_be_bytes);
     let number = number.map_err(|error| Failure::new(Reason::Exhausted, format!("no random number: {error}")))?;
     let [high, low, ..] = number;
     Ok(u16::from_be_bytes([high, low]))

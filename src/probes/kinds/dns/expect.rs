@@ -78,7 +78,7 @@ impl Expectations {
             return Err(Failure::new(Reason::Rcode, message));
         }
         // A code that says that there is nothing is not contradicted by there being nothing.
-        self.answer.judge("answer", &answer.answer, answer.rcode == NOERROR)?;
+        self.answer.judge("answer", &answer.records, answer.rcode == NOERROR)?;
         self.authority.judge("authority", &answer.authority, true)?;
         self.additional.judge("additional", &answer.additional, true)
     }
@@ -175,7 +175,7 @@ mod tests {
             authoritative: true,
             authenticated: false,
             truncated: false,
-            answer: vec!["a.example. 60 IN A 192.0.2.1".into(), "a.example. 60 IN A 192.0.2.2".into()],
+            records: vec!["a.example. 60 IN A 192.0.2.1".into(), "a.example. 60 IN A 192.0.2.2".into()],
             authority: Vec::new(),
             additional: Vec::new(),
             serial: None,
@@ -222,7 +222,7 @@ mod tests {
         #[case] rcode: &'static str,
         #[case] reason: Option<Reason>,
     ) {
-        let answer = Answer { rcode: rcode.into(), answer: Vec::new(), ..answer() };
+        let answer = Answer { rcode: rcode.into(), records: Vec::new(), ..answer() };
         let judged = compile(expect, must).unwrap().judge(&answer);
         assert_eq!(judged.err().map(|failure| failure.reason), reason);
     }

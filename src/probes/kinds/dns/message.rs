@@ -75,7 +75,7 @@ pub(super) struct Answer {
     /// It did not fit into a datagram.
     pub(super) truncated: bool,
     /// The records of the three sections as lines.
-    pub(super) answer: Vec<String>,
+    pub(super) records: Vec<String>,
     pub(super) authority: Vec<String>,
     pub(super) additional: Vec<String>,
     /// The zone and its serial, by the first SOA record of the answer, or else of the authority section.
@@ -155,7 +155,7 @@ fn answer(message: &Message) -> Answer {
         authoritative: message.metadata.authoritative,
         authenticated: message.metadata.authentic_data,
         truncated: message.metadata.truncation,
-        answer: lines(&message.answers),
+        records: lines(&message.answers),
         authority: lines(&message.authorities),
         additional: lines(&message.additionals),
         serial: soa(&message.answers).or_else(|| soa(&message.authorities)),
@@ -267,7 +267,7 @@ mod tests {
             message.add_additional(Record::from_rdata(zone.clone(), 60, RData::MX(MX::new(10, zone))));
         });
         let Parsed::Answer(answer) = question().read(7, &bytes) else { panic!() };
-        assert_eq!(answer.answer, ["shop.example. 300 IN A 192.0.2.1"]);
+        assert_eq!(answer.records, ["shop.example. 300 IN A 192.0.2.1"]);
         assert_eq!(answer.authority, ["example. 60 IN SOA example. example. 42 1 2 3 4"]);
         assert_eq!(answer.additional, ["example. 60 IN MX 10 example."]);
         assert_eq!(

@@ -151,15 +151,15 @@ fn note(trace: &mut Trace, answer: &Answer) {
     trace.fact("authoritative", answer.authoritative);
     trace.fact("authenticated", answer.authenticated);
     trace.fact("truncated", answer.truncated);
-    trace.fact("answers", answer.answer.len());
+    trace.fact("answers", answer.records.len());
     if let Some((_, serial)) = &answer.serial {
         trace.fact("serial", *serial);
     }
-    let records = answer.answer.iter().take(MAX_RECORDS);
+    let records = answer.records.iter().take(MAX_RECORDS);
     let records: Vec<Value> =
         records.map(|record| record.chars().take(MAX_RECORD).collect::<String>().into()).collect();
     trace.fact("records", records);
-    let counts = (answer.answer.len(), answer.authority.len(), answer.additional.len());
+    let counts = (answer.records.len(), answer.authority.len(), answer.additional.len());
     trace.log(format!(
         "answered {}: {} records, {} of authority, {} beside",
         answer.rcode, counts.0, counts.1, counts.2
