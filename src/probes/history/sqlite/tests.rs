@@ -134,6 +134,48 @@ async fn a_process_that_is_killed_loses_nothing_that_was_written() {
     assert_eq!((past.stretches.len(), past.failures.len(), past.turns.len()), (3, 3, 3));
 }
 
+/// The file that tells the child of the test below that it is one.
+const CHILD: &str = "to-be-killed";
+
+#[tokio::test]
+#[ignore = "it is the child of the test below"]
+async fn a_child_that_writes_until_it_is_killed() {
+    if !Path::new(CHILD).exists() {
+        return;
+    }
+    let archive = SqliteArchive::open(Path::new("."), options(Keep::default())).unwrap();
+    for number in 0..100_000 {
+        archive.append(full("a", number));
+        archive.flush().await.unwrap();
+        println!("\nwritten {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_survives_a_kill_in_the_middle_of_the_work() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(CHILD), "").unwrap();
+    for _ in 0..3 {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture"])
+            .arg("probes::history::sqlite::tests::a_child_that_writes_until_it_is_killed")
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        let told = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("written ")?.parse::<i64>().ok());
+        let last = told.take(40).last().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let archive = open(&dir);
+        let past = archive.past(&series("a"), window(0, last + 1)).await.unwrap();
+        assert_eq!((last, past.stretches.len(), past.failures.len()), (39, 40, 40));
+        assert!(!dir.path().join("history.db.damaged").exists());
+    }
+}
+
 #[tokio::test]
 async fn a_read_sees_what_was_handed_over_just_before() {
     let dir = tempfile::tempdir().unwrap();
