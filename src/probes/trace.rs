@@ -102,6 +102,12 @@ impl Trace {
         self.phase_start = now;
     }
 
+    /// Begins with another phase: what has gone by since the last one ended belongs to none.
+    pub fn restart(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.phase_start = Instant::now();
+    }
+
     /// Begins the exchange: request, processing and transfer are told apart by the bytes that go
     /// through a [`Timed`] stream with these marks.
     pub fn exchange(&mut self) -> Arc<Marks> {
