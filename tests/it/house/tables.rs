@@ -32,7 +32,7 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     // What checks look at. Every call out goes through `outbound`.
     ("outbound", &["model", "api", "clock"]),
     ("calendars", &["model", "api", "windows", "store", "clock", "outbound"]),
-    ("probes", &["model", "api", "store", "clock", "outbound"]),
+    ("probes", &["model", "api", "rules", "store", "clock", "outbound"]),
     // The kinds of checks, and the driver of runs, which knows their interface alone.
     ("checks", &["model", "api", "windows", "rules", "store", "clock", "outbound", "calendars", "probes"]),
     ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
