@@ -5,6 +5,7 @@ mod http;
 mod tcp;
 mod tls;
 mod udp;
+mod unix;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -33,6 +34,7 @@ const KINDS: &[(&str, Compiler)] = &[
     ("tls", tls::compile),
     ("dns", dns::compile),
     ("udp", udp::compile),
+    ("unix", unix::compile),
 ];
 
 /// What kinds need of the rest of the program.

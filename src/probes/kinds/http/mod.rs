@@ -1,63 +1,75 @@
-//! The kind `http`: one request over HTTP/1.1 on a new connection, with every phase timed.
+//! The kind `http`: one request on a new connection, with every phase timed.
+//!
+//! HTTP/1.1 is spoken by hand ([`h1`], [`head`], [`body`]), so that a round costs little more than
+//! its system calls; HTTP/2 by its library ([`h2`]). A plain request without secrets is one text,
+//! made when the probe is compiled; everything else goes the longer way, step by step.
 
+mod answer;
+mod auth;
+mod body;
+mod date;
 mod expect;
+mod h1;
+mod h2;
+mod head;
+mod oauth;
+mod over_unix;
+mod proxy;
+mod redirect;
+mod request;
+mod spec;
+mod unpack;
+mod way;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT as USER_AGENT_HEADER};
-use hyper::{HeaderMap, Method, Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use secrecy::{ExposeSecret, SecretString};
-use tokio::io::{AsyncRead, AsyncWrite};
-use url::Url;
+use secrecy::SecretString;
 
-use self::expect::{Answer, Expectations};
+use self::answer::Answer;
+use self::auth::Auth;
+use self::expect::{Expectations, Seen};
+use self::h1::Sending;
+use self::redirect::{Journey, Step};
+use self::request::{Credentials, Outline};
+use self::unpack::{Coding, UnpackError};
+use self::way::{Errand, Hop, Way};
 use super::{Prober, Ready, SpecError, Tools};
-use crate::api::{HttpProbe, ProbeSpec};
-use crate::outbound::{Outbound, USER_AGENT};
-use crate::probes::result::{Failure, Line, Reason};
-use crate::probes::trace::{Timed, Trace};
-use crate::probes::wire::{Place, Secure, connect, io_reason};
+use crate::api::{HttpRedirects, ProbeSpec};
+use crate::clock::Clock;
+use crate::outbound::{hide, shown_url};
+use crate::probes::result::{Failure, Phase, Reason};
+use crate::probes::trace::Trace;
+use crate::probes::wire::connect;
 
-/// The largest head of an answer.
-const MAX_HEAD: usize = 64 * 1024;
-/// The most headers of an answer.
-const MAX_HEADERS: usize = 200;
-/// How much of a body is read. What is longer cannot be judged by its content.
-const MAX_BODY: usize = 1 << 20;
+pub(super) use over_unix::OverUnix;
 
+/// A compiled probe.
 struct Http {
-    url: Url,
-    place: Place,
-    /// Path and query.
-    target: Uri,
-    method: Method,
-    headers: Vec<Header>,
-    body: Bytes,
-    expect: Expectations,
-    tls: Option<Secure>,
-    outbound: Outbound,
+    way: Way,
+    first: Hop,
+    outline: Outline,
+    /// The whole request, where it needs neither secrets nor TLS nor a second step.
+    ready: Option<Vec<u8>>,
+    auth: Option<Auth>,
+    redirects: Option<HttpRedirects>,
+    verdict: Verdict,
 }
 
-struct Header {
-    name: HeaderName,
-    prefix: String,
-    value: Value,
-}
-
-enum Value {
-    Plain(String),
-    /// A file below the secrets directory, read at every round.
-    Secret(String),
+/// What is done with an answer, wherever it came from.
+struct Verdict {
+    must: Expectations,
+    should: Option<Expectations>,
+    /// Whether a compressed body is decompressed.
+    compression: bool,
+    clock: Arc<dyn Clock>,
 }
 
 /// Prepares a probe of this kind; `None` where the spec is of another.
 pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, SpecError>> {
     spec.http.as_ref().map(|http| {
-        let http = Arc::new(prepare(http, &tools.outbound)?);
-        let host = http.place.host.clone();
+        let http = Arc::new(spec::compile(http, tools)?);
+        let host = http.first.place.host.clone();
         let prober: Prober = Arc::new(move |trace| {
             let http = Arc::clone(&http);
             Box::pin(async move { http.round(trace).await })
@@ -66,169 +78,171 @@ pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, S
     })
 }
 
-fn prepare(spec: &HttpProbe, outbound: &Outbound) -> Result<Http, SpecError> {
-    let wrong = |why: String| SpecError::new("http.url", why);
-    let url: Url = spec.url.parse().map_err(|error| wrong(format!("`{}` is no URL: {error}", spec.url)))?;
-    outbound.guard().check_url(&url).map_err(|refused| wrong(refused.to_string()))?;
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
-    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
-    let target = target.parse().map_err(|error| wrong(format!("`{target}` is no request target: {error}")))?;
-    let method = spec.method.as_deref().unwrap_or("GET");
-    let method = method
-        .parse()
-        .map_err(|_| SpecError::new("http.method", format!("`{method}` is no method such as GET or POST")))?;
-    let tls = match url.scheme() {
-        "https" => Some(Secure::compile("http.tls", spec.tls.as_ref(), &host, &["http/1.1"], outbound)?),
-        _ => None,
-    };
-    let headers = spec.headers.iter().map(header).collect::<Result<_, _>>()?;
-    Ok(Http {
-        place: Place { host, port, family: spec.family.unwrap_or_default() },
-        target,
-        method,
-        headers,
-        body: spec.body.clone().unwrap_or_default().into(),
-        expect: Expectations::compile(spec.expect.as_ref())?,
-        tls,
-        outbound: outbound.clone(),
-        url,
-    })
-}
-
-fn header(spec: &crate::api::WebhookHeader) -> Result<Header, SpecError> {
-    let wrong = |why: String| SpecError::new("http.headers", format!("header `{}`: {why}", spec.name));
-    let name: HeaderName = spec.name.parse().map_err(|_| wrong("this is no header's name".to_owned()))?;
-    let prefix = spec.prefix.clone().unwrap_or_default();
-    let value = match (&spec.value, &spec.secret_file) {
-        (Some(value), None) => Value::Plain(value.clone()),
-        (None, Some(file)) => {
-            crate::outbound::Secrets::check_path(file).map_err(|error| wrong(error.to_string()))?;
-            Value::Secret(file.clone())
-        }
-        _ => return Err(wrong("exactly one of value and secretFile".to_owned())),
-    };
-    if let Value::Plain(value) = &value {
-        HeaderValue::from_str(&format!("{prefix}{value}"))
-            .map_err(|_| wrong("the value has control characters".to_owned()))?;
-    }
-    Ok(Header { name, prefix, value })
-}
-
 impl Http {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
-        let (request, hidden) = self.request().await?;
-        let stream = connect(trace, self.outbound.lookup(), &self.place).await?;
-        let Some(secure) = &self.tls else {
-            return self.exchange(trace, stream, request, &hidden).await;
+        let Some(bytes) = &self.ready else {
+            return Box::pin(self.long_round(trace)).await;
         };
-        let stream = secure.handshake(trace, stream).await?;
-        self.exchange(trace, stream, request, &hidden).await
+        let mut stream = connect(trace, self.way.outbound.lookup(), &self.first.place).await?;
+        let bodiless = self.outline.method == "HEAD";
+        let sending = Sending { bytes, bodiless, limit: self.verdict.limit() };
+        let answer = h1::exchange(trace, &mut stream, sending).await?;
+        // Nothing is to come: the connection does not wait for the judgement.
+        drop(stream);
+        self.verdict.judge(trace, answer, Duration::ZERO, &[]).await
     }
 
-    /// The request, and the secrets in it.
-    async fn request(&self) -> Result<(Request<Full<Bytes>>, Vec<SecretString>), Failure> {
-        let own = |why: String| Failure::new(Reason::Secret, why);
-        let mut headers = HeaderMap::new();
+    /// A round with secrets, TLS, redirects or a proxy.
+    async fn long_round(&self, trace: &mut Trace) -> Result<(), Failure> {
         let mut hidden = Vec::new();
-        for header in &self.headers {
-            let value = match &header.value {
-                Value::Plain(value) => HeaderValue::from_str(&format!("{}{value}", header.prefix)),
-                Value::Secret(file) => {
-                    let secret = self.outbound.secrets().text(file).await.map_err(|error| own(error.to_string()))?;
-                    let value = HeaderValue::from_str(&format!("{}{}", header.prefix, secret.expose_secret()));
-                    hidden.push(secret);
-                    value
-                }
-            };
-            let value =
-                value.map_err(|_| own(format!("header `{}`: the value has control characters", header.name)))?;
-            headers.append(header.name.clone(), value);
-        }
-        let host = match self.url.port() {
-            Some(port) => format!("{}:{port}", self.url.host_str().unwrap_or_default()),
-            None => self.url.host_str().unwrap_or_default().to_owned(),
-        };
-        for (name, value) in [(HOST, host.as_str()), (USER_AGENT_HEADER, USER_AGENT), (CONNECTION, "close")] {
-            if let (false, Ok(value)) = (headers.contains_key(&name), HeaderValue::from_str(value)) {
-                headers.insert(name, value);
-            }
-        }
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = headers;
-        Ok((request, hidden))
+        let ended = self.authorized_round(trace, &mut hidden).await;
+        ended.map_err(|failure| without(failure, &hidden))
     }
 
-    async fn exchange(
+    async fn authorized_round(&self, trace: &mut Trace, hidden: &mut Vec<SecretString>) -> Result<(), Failure> {
+        let (credentials, token) = self.credentials(trace, None).await?;
+        hidden.clone_from(&credentials.hidden);
+        let mut lead = self.begin(trace);
+        let mut ended = self.journey(trace, &credentials).await;
+        if let (Ok(Answer { status: 401, .. }), Some(token)) = (&ended, token) {
+            trace.log("the token is refused: another one is fetched");
+            let (credentials, _) = self.credentials(trace, Some(&token)).await?;
+            hidden.extend(credentials.hidden.iter().cloned());
+            lead = self.begin(trace);
+            ended = self.journey(trace, &credentials).await;
+        }
+        self.verdict.judge(trace, ended?, lead, hidden).await
+    }
+
+    /// Leaves out of the round's times what was done before it; how long that took.
+    fn begin(&self, trace: &mut Trace) -> Duration {
+        if self.auth.is_none() && self.outline.is_plain() {
+            return Duration::ZERO;
+        }
+        trace.restart(Phase::Resolve);
+        trace.elapsed()
+    }
+
+    /// The secrets of a round, and the token among them.
+    async fn credentials(
         &self,
         trace: &mut Trace,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-        request: Request<Full<Bytes>>,
-        hidden: &[SecretString],
-    ) -> Result<(), Failure> {
-        let io = TokioIo::new(Timed::new(stream, trace.exchange()));
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .max_headers(MAX_HEADERS)
-            .handshake(io)
-            .await
-            .map_err(|error| http_failure(&error))?;
-        let answered = async {
-            let response = sender.send_request(request).await.map_err(|error| http_failure(&error))?;
-            self.judge(trace, response, hidden).await
-        };
-        tokio::pin!(answered);
-        // The connection moves the bytes; when it ends first, what it has brought is still judged.
-        tokio::select! {
-            biased;
-            judged = &mut answered => judged,
-            _ = connection => answered.await,
+        refused: Option<&SecretString>,
+    ) -> Result<(Credentials, Option<SecretString>), Failure> {
+        let secrets = self.way.outbound.secrets();
+        let mut credentials = Credentials::default();
+        self.outline.secrets(secrets, &mut credentials).await?;
+        if let Some(proxy) = &self.way.proxy {
+            proxy.secrets(secrets, &mut credentials).await?;
         }
+        let token = match &self.auth {
+            Some(auth) => auth.authorize(trace, secrets, &mut credentials, refused).await?,
+            None => None,
+        };
+        Ok((credentials, token))
     }
 
+    /// Asks, and follows redirects to the last answer.
+    async fn journey(&self, trace: &mut Trace, credentials: &Credentials) -> Result<Answer, Failure> {
+        let mut journey = Journey::new(self.redirects.as_ref());
+        let mut step = Step { url: self.first.url.clone(), method: self.outline.method.clone(), with_body: true };
+        let mut other;
+        let mut hop = &self.first;
+        loop {
+            let errand = Errand {
+                outline: &self.outline,
+                credentials,
+                method: &step.method,
+                with_body: step.with_body,
+                limit: self.verdict.limit(),
+            };
+            let answer = self.way.fetch(trace, hop, errand).await.map_err(|failure| led(failure, &journey))?;
+            let guard = self.way.outbound.guard();
+            let Some(next) = journey.next(&step, &answer, guard, &credentials.hidden)? else {
+                if journey.steps() > 0 {
+                    let url = shown_url(&step.url);
+                    trace.fact("redirects", journey.steps());
+                    trace.fact("finalUrl", text_without(&url, &credentials.hidden));
+                }
+                return Ok(answer);
+            };
+            let there = text_without(&shown_url(&next.url), &credentials.hidden);
+            trace.log(format!("redirected to {there}"));
+            other = self.way.hop(next.url.clone()).map_err(|error| {
+                Failure::new(Reason::Redirect, format!("the redirect leads to {there}: {}", error.why))
+            })?;
+            hop = &other;
+            step = next;
+            Way::turn(trace);
+        }
+    }
+}
+
+/// A failure behind a redirect: that it leads to where nobody may go is the target's fault.
+fn led(failure: Failure, journey: &Journey) -> Failure {
+    if journey.steps() > 0 && failure.reason == Reason::Forbidden {
+        return Failure { reason: Reason::Redirect, ..failure };
+    }
+    failure
+}
+
+fn text_without(text: &str, hidden: &[SecretString]) -> String {
+    String::from_utf8_lossy(&hide(text.as_bytes(), hidden)).into_owned()
+}
+
+/// A failure whose message repeats no secret.
+fn without(mut failure: Failure, hidden: &[SecretString]) -> Failure {
+    failure.message = text_without(&failure.message, hidden);
+    failure
+}
+
+impl Verdict {
+    /// Up to how many bytes the length of a body matters.
+    fn limit(&self) -> u64 {
+        self.must.limit().max(self.should.as_ref().map_or(0, Expectations::limit))
+    }
+
+    /// Judges an answer; `lead` is the time of the round that does not count.
     async fn judge(
         &self,
         trace: &mut Trace,
-        response: Response<Incoming>,
+        answer: Answer,
+        lead: Duration,
         hidden: &[SecretString],
     ) -> Result<(), Failure> {
-        let status = response.status().as_u16();
-        trace.fact("status", status);
-        trace.note(Line::Status(status));
-        let mut body = response.into_body();
-        let mut seen = Vec::new();
-        let mut whole = true;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| http_failure(&error))?;
-            let Some(data) = frame.data_ref() else { continue };
-            let room = MAX_BODY.saturating_sub(seen.len());
-            seen.extend(data.iter().take(room));
-            if data.len() > room {
-                whole = false;
-                break;
-            }
+        let took = trace.elapsed().saturating_sub(lead);
+        let answer = if self.compression { unpacked(trace, answer).await? } else { answer };
+        if let Some(modified) = answer.headers.text("last-modified").and_then(date::read_date) {
+            trace.fact("lastModified", modified.to_string());
         }
-        trace.fact("bodyBytes", seen.len());
-        self.expect.judge(&Answer { status, body: &seen, whole, took: trace.elapsed(), hidden })
+        let seen = Seen::new(&answer, took, &*self.clock, hidden);
+        self.must.judge(&seen).await?;
+        match &self.should {
+            Some(should) => should.judge(&seen).await.map_err(Failure::degraded),
+            None => Ok(()),
+        }
     }
 }
 
-fn http_failure(error: &hyper::Error) -> Failure {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return Failure::new(io_reason(io, Reason::Reset), format!("in mid-exchange: {io}"));
-        }
-        cause = inner.source();
-    }
-    let reason = if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
-        Reason::Reset
-    } else if error.is_parse_too_large() {
-        Reason::Size
-    } else {
-        Reason::Protocol
+/// The answer with its body decompressed, where it is compressed and at hand as a whole.
+async fn unpacked(trace: &mut Trace, mut answer: Answer) -> Result<Answer, Failure> {
+    let failed = |error: UnpackError| {
+        let reason = if error == UnpackError::TooLarge { Reason::Size } else { Reason::Protocol };
+        Failure::new(reason, format!("status {}, and {error}", answer.status))
     };
-    Failure::new(reason, format!("no whole HTTP answer: {error}"))
+    // Without a byte there is nothing to decompress, as in the answer to a HEAD.
+    let Some(coding) = Coding::of(&answer.headers).map_err(failed)?.filter(|_| answer.size > 0) else {
+        return Ok(answer);
+    };
+    if !answer.whole() {
+        answer.ended = false;
+        return Ok(answer);
+    }
+    let sink = coding.unpack(&answer.body).await.map_err(failed)?;
+    trace.fact("uncompressedBytes", sink.received);
+    (answer.body, answer.size) = (sink.kept, sink.received);
+    Ok(answer)
 }
+
+#[cfg(test)]
+mod tests;
