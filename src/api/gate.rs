@@ -292,6 +292,18 @@ pub struct ProbesCheck {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub rounds: Option<u32>,
+    /// How many rounds of each probe may fail among those that count. Absent: as many as leave its
+    /// state as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub allowed_failures: Option<u32>,
+    /// So many of the selected probes must be good; where there are fewer, all of them. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub at_least: Option<u32>,
+    /// Rounds of so long before the run count as well: the health that a change begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look_back: Option<Period>,
 }
 
 /// A query on a Prometheus server, held against a threshold.

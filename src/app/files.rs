@@ -1,6 +1,6 @@
 //! Files that are read once: all of them are valid, or none counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::AppError;
@@ -39,4 +39,15 @@ fn object_of(sourced: &Sourced) -> Result<Object, StoreError> {
         name: resource.name().to_owned(),
         body,
     })
+}
+
+/// The directory of a path with resources: itself, or where the file stands.
+pub(super) fn directory(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        return path.to_owned();
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }

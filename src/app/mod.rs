@@ -1,6 +1,7 @@
 //! The composition root: puts store, files, windows, rules, probes, checks and engine together for
 //! `serve`, for a check at a terminal and for the demo. Nothing here behaves; it only connects.
 
+mod away;
 mod files;
 mod rulebook;
 mod serving;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -29,6 +31,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Parts};
 use crate::outbound::{Outbound, Secrets};
+pub use crate::probes::Limits;
+use crate::probes::history::sqlite::SqliteArchive;
+use crate::probes::history::{self, Archive, ArchiveError};
 use crate::probes::{self, Board};
 use crate::server::{AccessError, TlsError};
 use crate::store::sqlite::{self, OpenError, Retention, SqliteStore};
@@ -59,6 +64,8 @@ pub struct Options {
     pub prometheus: Option<Url>,
     /// The directory with the secrets that checks refer to.
     pub secrets: Option<PathBuf>,
+    /// How much may be probed at once.
+    pub probing: Limits,
 }
 
 /// Why the program cannot start.
@@ -67,6 +74,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The history of the probes.
+    #[error(transparent)]
+    History(#[from] ArchiveError),
     /// A path with resources is not there.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -135,6 +145,9 @@ pub struct App {
     past: Ledger,
     windows: WindowBook,
     board: Board,
+    archive: Arc<SqliteArchive>,
+    /// The directory of a history that goes with the process.
+    _passing: Option<TempDir>,
     rules: RuleBook,
     directory: Option<Directory>,
     engine: Engine,
@@ -162,15 +175,29 @@ impl App {
         let (gates, overrides) = (starting.cache::<Gate>(), starting.cache::<Override>());
         let (ledger, run) = Ledger::follow(Arc::clone(&store));
         starting.spawn(run);
+        let resources = starting.cache::<ReleaseWindow>();
         let (windows, run) = WindowBook::follow(
-            starting.cache::<ReleaseWindow>(),
+            resources.clone(),
             outbound.clone(),
             Arc::clone(&clock),
             calendars::Options { keep_in, ..calendars::Options::default() },
         );
         starting.spawn(run);
-        let prober =
-            probes::Engine::new(Arc::clone(&store), starting.cache::<Probe>(), outbound.clone(), Arc::clone(&clock));
+        let (archive, passing) = archive(&options.home, &clock).await?;
+        let probing = probes::Options {
+            archive: Some(Arc::clone(&archive) as Arc<dyn Archive>),
+            limits: options.probing,
+            root: options.files.first().map(|path| files::directory(path)),
+            maintenances: Some(Arc::new(away::Windows { book: windows.clone(), resources })),
+        };
+        let prober = probes::Engine::new(
+            Arc::clone(&store),
+            starting.cache::<Probe>(),
+            outbound.clone(),
+            Arc::clone(&clock),
+            probing,
+        )
+        .map_err(|error| AppError::Task { doing: "starting the probing threads", why: error.to_string() })?;
         let board = prober.board();
         starting.spawn(prober.run());
         gates.wait_synced().await;
@@ -213,6 +240,8 @@ impl App {
             past,
             windows,
             board,
+            archive,
+            _passing: passing,
             rules,
             directory,
             engine,
@@ -226,6 +255,7 @@ impl App {
         self.home.metrics().register(registry);
         self.engine.register(registry);
         self.board.register(registry);
+        self.archive.metrics().register(registry);
         self.windows.register(registry);
         if let Some(directory) = &self.directory {
             directory.register(registry);
@@ -252,6 +282,7 @@ impl App {
 
     /// Ends everything and waits for it: open runs are let go of, what was written is closed.
     pub async fn stop(self) {
+        self.board.close_history().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -313,6 +344,25 @@ impl Starting<'_> {
             }
         });
     }
+}
+
+/// Opens the probes' history: in the data directory, or, where nothing is to outlive the process, in
+/// a directory that goes with it.
+async fn archive(home: &Home, clock: &Arc<dyn Clock>) -> Result<(Arc<SqliteArchive>, Option<TempDir>), AppError> {
+    let trouble = |why: String| AppError::Task { doing: "opening the history", why };
+    let (home, clock) = (home.clone(), Arc::clone(clock));
+    let opening = tokio::task::spawn_blocking(move || {
+        let options = history::sqlite::Options { clock, ..history::sqlite::Options::default() };
+        let (path, passing) = match home {
+            Home::Directory(path) => (path, None),
+            Home::Memory => {
+                let passing = tempfile::tempdir().map_err(|error| trouble(error.to_string()))?;
+                (passing.path().to_owned(), Some(passing))
+            }
+        };
+        Ok((Arc::new(SqliteArchive::open(&path, options)?), passing))
+    });
+    opening.await.map_err(|error| trouble(error.to_string()))?
 }
 
 /// Opens the store on a thread that may block: a database is read whole where it was not closed

@@ -79,6 +79,7 @@ impl BackendArgs {
             cluster: None,
             prometheus: self.prometheus,
             secrets: self.secrets,
+            probing: crate::app::Limits::default(),
         };
         Ok(Backend::Local(Box::new(App::start(options, stop.clone()).await?)))
     }

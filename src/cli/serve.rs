@@ -1,6 +1,7 @@
 //! `probegate serve`: the gate over HTTP.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Exit, Global};
-use crate::app::{App, Bound, Home, Options, Serving};
+use crate::app::{App, Bound, Home, Limits, Options, Serving};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,6 +63,18 @@ pub(super) struct Args {
     /// The directory with the secrets that checks refer to.
     #[arg(long, value_name = "DIR", env = "PROBEGATE_SECRETS")]
     secrets: Option<PathBuf>,
+    /// The most rounds of probes in a second.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_second, env = "PROBEGATE_PROBE_RATE")]
+    probe_rate: NonZeroU32,
+    /// The most rounds of probes under way at once; half of the descriptors that there are is the most.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().in_flight, env = "PROBEGATE_PROBE_IN_FLIGHT")]
+    probe_in_flight: usize,
+    /// The most rounds of probes under way to one host.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().per_host, env = "PROBEGATE_PROBE_PER_HOST")]
+    probe_per_host: usize,
+    /// How many threads probe; by default as many as there are processors, at most 4.
+    #[arg(long, value_name = "N", env = "PROBEGATE_PROBE_THREADS")]
+    probe_threads: Option<usize>,
 }
 
 pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
@@ -73,6 +86,12 @@ pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
         cluster: args.cluster,
         prometheus: args.prometheus,
         secrets: args.secrets,
+        probing: Limits {
+            in_flight: args.probe_in_flight,
+            per_host: args.probe_per_host,
+            per_second: args.probe_rate,
+            threads: args.probe_threads.unwrap_or(Limits::default().threads),
+        },
     };
     let serving = Serving {
         listen: args.listen,

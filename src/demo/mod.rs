@@ -80,6 +80,7 @@ impl Demo {
             cluster: None,
             prometheus: None,
             secrets: None,
+            probing: crate::app::Limits::default(),
         };
         let app = App::start(options, stop.clone()).await?;
         let here = SocketAddr::from(([127, 0, 0, 1], 0));

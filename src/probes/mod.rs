@@ -8,30 +8,27 @@
 //! its answers in its log lines, so that a probe of a metadata service would hand out credentials.
 
 pub mod aggregate;
-mod board;
-mod engine;
 pub mod history;
 pub mod kinds;
 pub mod machine;
-mod metrics;
+mod plan;
+mod resident;
 mod result;
 mod scale;
-mod schedule;
-mod slot;
-pub mod state;
-mod status;
 mod targets;
 mod trace;
 pub mod usual;
 mod view;
 mod wire;
+mod words;
 
-pub use board::Board;
-pub use engine::Engine;
 pub use kinds::{Compiled, SpecError, Tools, compile};
+pub use plan::{Plan, plan};
+pub use resident::{
+    Away, Board, Engine, ExpandError, History, Limits, Made, Maintenances, Options, RunError, Step, TargetPast,
+    Transition, expand,
+};
 pub use result::{Durations, Facts, Failure, Judgement, Line, Log, Observation, Phase, Reason};
-pub use schedule::{Plan, plan};
-pub use slot::MAX_ROUNDS;
 pub use targets::{MAX_TARGETS, bind, own_target};
 pub use trace::Trace;
-pub use view::{ProbeSelector, ProbeView, Round};
+pub use view::{ProbeSelector, ProbeView, Round, TargetView};

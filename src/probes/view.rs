@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::result::{Durations, Judgement, Observation, Phase, Reason};
+use super::history::Known;
+use super::result::{Judgement, Observation, Phase, Reason};
 use crate::model::{Expression, Labels, ProbeState};
 
 /// Labels that every probe has, beside its own, for selectors.
@@ -21,6 +22,8 @@ pub struct Round {
     /// Its run id: a UUID of version 7.
     #[serde(serialize_with = "as_text")]
     pub id: Uuid,
+    /// The target.
+    pub target: Arc<str>,
     /// When it began.
     pub at: Timestamp,
     /// What it says about the target.
@@ -29,10 +32,33 @@ pub struct Round {
     pub reason: Option<Reason>,
     /// Where it failed.
     pub phase: Option<Phase>,
-    /// The reason as a sentence; absent where all was as expected.
+    /// The reason as a sentence; absent where all was as expected, or where it is no longer known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Arc<str>>,
-    /// How long each phase took.
-    pub durations: Durations,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// One target of a probe, as it stands.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetView {
+    /// The target.
+    pub target: Arc<str>,
+    /// The state.
+    pub state: ProbeState,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whether it changes too often to be believed.
+    pub flapping: bool,
+    /// When the first of the rounds began that have failed in a row, where the last one has.
+    pub failing_since: Option<Timestamp>,
+    /// How many rounds were made.
+    pub rounds: u64,
+    /// In how many slots none could be made.
+    pub missed: u64,
+    /// The last round in full.
+    pub last: Option<Arc<Observation>>,
 }
 
 /// One probe, as it stands.
@@ -53,26 +79,37 @@ pub struct ProbeView {
     pub since: Timestamp,
     /// Why, in one line.
     pub reason: String,
+    /// Until when the state is bound to stand, where that is known: the end of a maintenance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// What is wrong with its spec: then it is not probed at all.
     pub invalid: Option<String>,
     /// Whether no round has said anything yet.
     pub warming_up: bool,
-    /// When the first of the rounds began that have failed in a row, where the last one has.
+    /// Where it is: the last state that an earlier process knew, to be shown and not to be relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Known>,
+    /// Whether a target changes too often to be believed.
+    pub flapping: bool,
+    /// When the first of the rounds began that have failed in a row, where the last one has; of
+    /// several targets the earliest.
     pub failing_since: Option<Timestamp>,
-    /// The time between the starts of two rounds.
-    #[serde(skip)]
+    /// The time between two slots.
+    #[serde(serialize_with = "as_seconds", rename = "intervalSeconds")]
     pub interval: Duration,
     /// How long a round may take.
-    #[serde(skip)]
+    #[serde(serialize_with = "as_seconds", rename = "timeoutSeconds")]
     pub timeout: Duration,
-    /// How many rounds in a row turn it down.
+    /// How many failed rounds turn a target down.
     pub failures: u32,
+    /// How many targets must be down.
+    pub quorum: usize,
     /// How many rounds it has made.
     pub rounds: u64,
     /// In how many slots none could be made.
     pub missed: u64,
-    /// The last round in full.
-    pub last: Option<Arc<Observation>>,
+    /// Each target.
+    pub targets: Vec<TargetView>,
 }
 
 /// Which probes: those whose labels meet every requirement, in all namespaces, and those named, in
@@ -92,6 +129,7 @@ pub struct ProbeSelector {
 }
 
 impl ProbeSelector {
+    /// Whether it means this probe.
     pub(super) fn matches(&self, (namespace, name): &(String, String), labels: &Labels) -> bool {
         let named = *namespace == self.namespace && self.names.contains(name);
         named || self.matches_labels(namespace, name, labels)
@@ -111,4 +149,8 @@ impl ProbeSelector {
 
 fn as_text<S: Serializer>(id: &Uuid, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
+}
+
+fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }

@@ -15,7 +15,7 @@ use super::tls::ProbeTls;
     {"rule": "has(self.file) != has(self.source)", "message": "exactly one of file and source"}
 ]))]
 pub struct ScriptProbe {
-    /// The script's file. A relative path begins at the directory of the resources.
+    /// The script's file, below the directory of the resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4_096))]
     pub file: Option<String>,

@@ -23,8 +23,8 @@ pub struct Targets {
     #[serde(default, rename = "static", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1_000), inner(length(min = 1, max = 2_048)))]
     pub list: Vec<String>,
-    /// A file with a target on each line; `#` begins a comment. It is followed. A relative path
-    /// begins at the directory of the resources.
+    /// A file with a target on each line; `#` begins a comment. It is followed, and stands below the
+    /// directory of the resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4_096))]
     pub file: Option<String>,
@@ -96,11 +96,11 @@ pub struct FlapRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub window: Option<u32>,
-    /// It begins to flap at so many percent of changes. Default 50.
+    /// It begins to flap at so many percent of changes, later ones weighing more. Default 30.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub high: Option<u32>,
-    /// It ends below so many percent. Default 25.
+    /// It ends below so many percent. Default 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub low: Option<u32>,

@@ -85,23 +85,44 @@ impl SpecError {
     }
 }
 
+/// The kind of a spec.
+///
+/// # Errors
+/// No kind is set, or several are.
+pub fn kind_of(spec: &ProbeSpec) -> Result<&'static str, SpecError> {
+    let set = [
+        ("http", spec.http.is_some()),
+        ("tcp", spec.tcp.is_some()),
+        ("tls", spec.tls.is_some()),
+        ("dns", spec.dns.is_some()),
+        ("grpc", spec.grpc.is_some()),
+        ("icmp", spec.icmp.is_some()),
+        ("websocket", spec.websocket.is_some()),
+        ("udp", spec.udp.is_some()),
+        ("unix", spec.unix.is_some()),
+        ("script", spec.script.is_some()),
+    ];
+    let mut found = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
+    match (found.next(), found.next()) {
+        (Some(kind), None) => Ok(kind),
+        (first, _) => {
+            let found = if first.is_some() { "several are set" } else { "none is set" };
+            let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
+            let (last, others) = names.split_last().unwrap_or((&"", &[]));
+            let why = format!("exactly one of {} and {last} must be set; {found}", others.join(", "));
+            Err(SpecError::new("http", why))
+        }
+    }
+}
+
 /// Prepares a probe of one target, with the timeout of its rounds.
 ///
 /// # Errors
 /// No kind is set, or several are, or the kind's own error.
 pub fn compile(spec: &ProbeSpec, timeout: Duration, tools: &Tools) -> Result<Compiled, SpecError> {
-    let mut found = KINDS.iter().filter_map(|(name, compile)| Some((*name, compile(spec, tools)?)));
-    let (kind, ready) = match (found.next(), found.next()) {
-        (Some((kind, ready)), None) => (kind, ready?),
-        (first, _) => {
-            let found = if first.is_some() { "several are set" } else { "none is set" };
-            let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-            return Err(SpecError::new(
-                names.first().copied().unwrap_or_default(),
-                format!("exactly one of {} must be set; {found}", names.join(", ")),
-            ));
-        }
-    };
+    let kind = kind_of(spec)?;
+    let mut found = KINDS.iter().filter_map(|(_, compile)| compile(spec, tools));
+    let ready = found.next().unwrap_or_else(|| Err(SpecError::new(kind, "this kind is not known")))?;
     let latency = spec.latency.as_ref();
     let slow = latency.and_then(|rule| Some((rule.max?.to_std(), rule.severity.unwrap_or(Severity::Degraded))));
     Ok(Compiled {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use probegate::api::{Probe, ProbeSpec};
-use probegate::probes::{compile, observe, plan};
+use probegate::probes::{compile, plan};
 
 use super::peers::outbound;
 use super::real::Real;
+use super::world::tools;
 
 fn library() -> Vec<(PathBuf, Probe)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("probes");
@@ -35,7 +36,7 @@ fn every_ready_made_probe_can_be_made() {
     for (path, probe) in library {
         let path = path.display();
         plan(&probe.spec).unwrap_or_else(|error| panic!("{path}: {error}"));
-        if let Err(error) = compile(&probe.spec, &outbound()) {
+        if let Err(error) = compile(&probe.spec, Duration::from_secs(1), &tools(&outbound())) {
             panic!("{path}: {error}");
         }
         let labels = probe.metadata.labels.unwrap_or_default();
@@ -62,8 +63,7 @@ async fn those_for_nginx_and_prometheus_work_with_the_real_ones() {
         http.url = server.url(url.path());
         // How fast a busy machine answers is not what is tested here.
         http.expect.as_mut().unwrap().latency = None;
-        let (_, prober) = compile(&spec, &outbound()).unwrap();
-        let seen = observe(&prober, Duration::from_secs(10)).await;
+        let seen = compile(&spec, Duration::from_secs(10), &tools(&outbound())).unwrap().observe().await;
         assert!(seen.success, "{name}: {seen:?}");
     }
 }

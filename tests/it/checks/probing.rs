@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use probegate::api::{ConditionStatus, Probe};
 use probegate::outbound::{Guard, Lookup, LookupError, Outbound, Secrets};
-use probegate::probes::{Judgement, Observation, Phase, Reason, compile, observe};
+use probegate::probes::{Judgement, Observation, Phase, Reason, compile};
 use probegate::store::StoreExt;
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -18,13 +18,12 @@ use super::peers::{
     Authority, Peer, Rebinding, answer, closed_port, drip, outbound, outbound_with, read_request, tls_peer,
 };
 use super::real::Real;
-use super::world::{World, until};
+use super::world::{World, tools, until};
 
 /// Makes one round of a probe.
 async fn round(outbound: &Outbound, spec: Value) -> Observation {
     let spec = serde_json::from_value(spec).unwrap();
-    let (_, prober) = compile(&spec, outbound).unwrap();
-    observe(&prober, Duration::from_millis(500)).await
+    compile(&spec, Duration::from_millis(500), &tools(outbound)).unwrap().observe().await
 }
 
 fn failed(seen: &Observation) -> (Option<Reason>, Option<Phase>) {
@@ -46,7 +45,7 @@ async fn a_healthy_answer_has_every_phase_and_the_facts() {
     assert_eq!(seen.durations.get(Phase::Tls), None);
     assert_eq!((&seen.facts["status"], &seen.facts["bodyBytes"]), (&json!(200), &json!(6)));
     assert_eq!(seen.facts["address"], json!(peer.address.to_string()));
-    assert!(seen.log.iter().any(|line| line.contains("GET /healthz answered 200")), "{:?}", seen.log);
+    assert!(seen.log.lines().any(|line| line.contains("answered 200")), "{:?}", seen.log);
 }
 
 #[tokio::test]
@@ -113,7 +112,7 @@ async fn a_probe_of_a_metadata_service_is_refused() {
     let seen = round(&outbound, json!({"tcp": {"address": "innocent.example:80"}})).await;
     assert_eq!(failed(&seen).0, Some(Reason::Forbidden));
     let spec = serde_json::from_value(json!({"http": {"url": "http://169.254.169.254/"}})).unwrap();
-    let error = compile(&spec, &outbound).map(|_| ()).unwrap_err();
+    let error = compile(&spec, Duration::from_secs(1), &tools(&outbound)).map(|_| ()).unwrap_err();
     assert_eq!(error.field, "http.url");
 }
 
@@ -124,7 +123,7 @@ async fn the_second_address_is_tried_when_the_first_refuses() {
     let url = format!("http://two.example:{}/", peer.address.port());
     let seen = round(&outbound, json!({"http": {"url": url}})).await;
     assert!(seen.success, "{seen:?}");
-    assert!(seen.log.iter().any(|line| line.contains("127.0.0.77") && line.contains("refused")), "{:?}", seen.log);
+    assert!(seen.log.lines().any(|line| line.contains("127.0.0.77") && line.contains("refused")), "{:?}", seen.log);
 }
 
 #[rstest]
@@ -209,7 +208,7 @@ async fn an_untrusted_certificate_and_a_plain_port_fail_in_tls() {
     let peer = tls_peer(authority.server(&authority.issue(&["localhost"]), false), answer("200 OK", "", "")).await;
     let url = format!("https://127.0.0.1:{}/", peer.address.port());
     let seen = round(&outbound(), json!({"http": {"url": url}})).await;
-    assert_eq!(failed(&seen), (Some(Reason::Tls), Some(Phase::Tls)), "{seen:?}");
+    assert_eq!(failed(&seen), (Some(Reason::Certificate), Some(Phase::Tls)), "{seen:?}");
 
     let plain = Peer::answering("HTTP/1.1 400 Bad Request\r\n\r\n").await;
     let url = format!("https://{}/", plain.address);
@@ -281,8 +280,7 @@ async fn real_servers_are_probed() {
     let probe = format!("/probe?module=http_2xx&target={}", nginx.url("/healthz"));
     let expect = json!({"body": {"matches": "(?m)^probe_success 1$"}});
     let spec = serde_json::from_value(json!({"http": {"url": blackbox.url(&probe), "expect": expect}})).unwrap();
-    let (_, prober) = compile(&spec, &outbound()).unwrap();
-    let seen = observe(&prober, Duration::from_secs(5)).await;
+    let seen = compile(&spec, Duration::from_secs(5), &tools(&outbound())).unwrap().observe().await;
     assert!(seen.success, "{seen:?}");
 }
 
@@ -330,7 +328,7 @@ async fn the_status_of_the_resource_follows_the_state() {
         if let (Some(up), Some(broken)) = (up, broken)
             && up.state.as_str() == "up"
         {
-            assert_eq!(up.reason, "1 round in a row as expected");
+            assert_eq!(up.reason, "1 round as expected");
             assert_eq!(up.conditions[0].status, ConditionStatus::True);
             assert_eq!((broken.state.as_str(), broken.conditions[0].status), ("unknown", ConditionStatus::False));
             assert!(broken.reason.contains("spec.timeout: `2s` is not allowed"), "{}", broken.reason);

@@ -9,7 +9,7 @@ use probegate::checks::{self, Context, Kind};
 use probegate::clock::{Clock, SystemClock};
 use probegate::model::{Action, Batch, Change, Invoker, Labels, Point, Question, Report};
 use probegate::outbound::Outbound;
-use probegate::probes::{Board, Engine};
+use probegate::probes::{Board, Engine, Options, Tools};
 use probegate::store::sqlite::SqliteStore;
 use probegate::store::{Cache, Store, StoreExt};
 use serde_json::{Value, json};
@@ -32,7 +32,8 @@ impl World {
 
     pub(super) fn over(store: Arc<dyn Store>, outbound: Outbound) -> Self {
         let (cache, follow) = Cache::<Probe>::follow(Arc::clone(&store));
-        let engine = Engine::new(Arc::clone(&store), cache, outbound, Arc::new(SystemClock::new()));
+        let clock = Arc::new(SystemClock::new());
+        let engine = Engine::new(Arc::clone(&store), cache, outbound, clock, Options::default()).unwrap();
         let board = engine.board();
         let tasks = vec![tokio::spawn(follow), tokio::spawn(engine.run())];
         Self { store, board, tasks }
@@ -62,6 +63,11 @@ impl Drop for World {
     fn drop(&mut self) {
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
+}
+
+/// What kinds need.
+pub(super) fn tools(outbound: &Outbound) -> Tools {
+    Tools { outbound: outbound.clone(), clock: Arc::new(SystemClock::new()), root: None }
 }
 
 /// Waits for a condition.

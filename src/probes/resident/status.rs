@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::board::{Board, Key};
-use crate::api::{Condition, ConditionStatus, Probe, ProbeStatus, Resource, set_condition};
+use super::board::Board;
+use super::entry::Key;
+use crate::api::{Condition, ConditionStatus, Probe, ProbeStatus, Resource, TargetStatus, set_condition};
 use crate::model::ProbeState;
+use crate::probes::view::{ProbeView, TargetView};
 use crate::store::{Cache, Store, StoreError, StoreExt};
 
 /// How long changes are gathered before they are written: a flapping probe must not keep the store
@@ -18,10 +20,17 @@ const GATHER: Duration = Duration::from_millis(500);
 const BACK_OFF: Duration = Duration::from_secs(5);
 /// The condition that tells whether the spec is valid and being probed.
 const READY: &str = "Ready";
+/// The targets that stand in a status; of more only the worst.
+const MAX_TARGETS_SHOWN: usize = 100;
+/// The longest reason of one target there.
+const MAX_TARGET_REASON: usize = 160;
+
+/// What was written last: state, since when, why, and how the targets stand.
+type Written = (ProbeState, Timestamp, String, Vec<TargetStatus>);
 
 /// Writes statuses for ever.
 pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<Probe>) {
-    let mut written: BTreeMap<Key, (ProbeState, Timestamp, String)> = BTreeMap::new();
+    let mut written: BTreeMap<Key, Written> = BTreeMap::new();
     loop {
         let dirty = board.take_dirty().await;
         tokio::time::sleep(GATHER).await;
@@ -48,25 +57,24 @@ async fn write_one(
     board: &Board,
     store: &Arc<dyn Store>,
     cache: &Cache<Probe>,
-    written: &mut BTreeMap<Key, (ProbeState, Timestamp, String)>,
+    written: &mut BTreeMap<Key, Written>,
     key: &Key,
 ) -> Result<(), StoreError> {
-    let (Some((state, since, reason, valid, warming_up)), Some(probe)) =
-        (board.standing(key), cache.get(&key.0, &key.1))
-    else {
+    let (Some(view), Some(probe)) = (board.get(&key.0, &key.1), cache.get(&key.0, &key.1)) else {
         return Ok(());
     };
+    let valid = view.invalid.is_none();
     // After a restart the last state stands until there is a new one.
-    if warming_up && valid && probe.status.is_some() && !written.contains_key(key) {
+    if view.warming_up && valid && probe.status.is_some() && !written.contains_key(key) {
         return Ok(());
     }
-    let new = (state, since, reason);
+    let new = (view.state, view.since, view.invalid.clone().unwrap_or_else(|| view.reason.clone()), targets(&view));
     if written.get(key) == Some(&new) {
         return Ok(());
     }
     let mut probe = Probe::clone(&probe);
     let old = probe.status.take();
-    let (state, since, reason) = new.clone();
+    let (state, since, reason, targets) = new.clone();
     let generation = probe.metadata.generation;
     let mut conditions = old.map(|old| old.conditions).unwrap_or_default();
     set_condition(
@@ -81,10 +89,37 @@ async fn write_one(
         },
     );
     *probe.status_mut() =
-        Some(ProbeStatus { state, since, reason, targets: Vec::new(), observed_generation: generation, conditions });
+        Some(ProbeStatus { state, since, reason, targets, observed_generation: generation, conditions });
     // Nobody else writes this status: what is stored is overwritten whatever its version.
     probe.metadata.resource_version = None;
     store.put_status_as(&probe).await?;
     written.insert(key.clone(), new);
     Ok(())
+}
+
+/// The targets, the worst first; a probe of one address has them not.
+fn targets(view: &ProbeView) -> Vec<TargetStatus> {
+    if view.targets.len() < 2 {
+        return Vec::new();
+    }
+    let rank = |state: ProbeState| match state {
+        ProbeState::Down => 0,
+        ProbeState::Unknown => 1,
+        ProbeState::Degraded => 2,
+        ProbeState::Up => 3,
+    };
+    let mut targets: Vec<&TargetView> = view.targets.iter().collect();
+    targets.sort_by(|a, b| (rank(a.state), &a.target).cmp(&(rank(b.state), &b.target)));
+    let told = |target: &&TargetView| TargetStatus {
+        target: target.target.to_string(),
+        state: target.state,
+        since: target.since,
+        reason: match (target.state, &target.last) {
+            (ProbeState::Up, _) | (_, None) => String::new(),
+            (_, Some(last)) => {
+                format!("{}: {}", last.reason_word(), last.message).chars().take(MAX_TARGET_REASON).collect()
+            }
+        },
+    };
+    targets.iter().take(MAX_TARGETS_SHOWN).map(told).collect()
 }
