@@ -1,6 +1,6 @@
 //! Probes: resident black-box checks with a schedule and a state of their own.
 //!
-//! A kind is a file ([`kinds`] has the table); a round gives an [`Observation`]; a [`state`] machine
+//! A kind is a file ([`kinds`] has the table); a round gives an [`Observation`]; a [`machine`]
 //! turns rounds into up, degraded, down or unknown; the [`Engine`] makes the rounds on time; the
 //! [`Board`] is where everybody else reads.
 //!
