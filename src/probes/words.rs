@@ -101,7 +101,7 @@ words!(
         Exhausted = "exhausted",
         /// We have no way to the network.
         Network = "network",
-        /// A secret file of ours cannot be read.
+        /// A secret of ours cannot be had: its file is in trouble, or the server that gives tokens.
         Secret = "secret",
         /// The address must not be probed.
         Forbidden = "forbidden",
@@ -132,7 +132,10 @@ impl Reason {
     /// can be explained by a self-check.
     #[must_use]
     pub const fn is_about_the_way(self) -> bool {
-        matches!(self, Self::Dns | Self::Unreachable | Self::Timeout | Self::Refused | Self::Reset | Self::Loss)
+        matches!(
+            self,
+            Self::Dns | Self::Unreachable | Self::Timeout | Self::Refused | Self::Reset | Self::Loss | Self::Proxy
+        )
     }
 }
 

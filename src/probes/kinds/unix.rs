@@ -4,19 +4,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use regex::bytes::{Regex, RegexBuilder};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::http::OverUnix;
+use super::tcp;
 use super::{Prober, Ready, SpecError, Tools};
 use crate::api::{ProbeSpec, UnixProbe};
 use crate::probes::result::{Failure, Phase, Reason};
 use crate::probes::trace::Trace;
-use crate::probes::wire::{MAX_REGEX, MAX_SHOWN, io_reason, show, unescape};
+use crate::probes::wire::io_reason;
 
-/// How much of what comes back is looked at: a greeting has no more, and the field says so.
-const MAX_ANSWER: usize = 4_096;
 /// The longest path: the system's own limit, less the byte at its end.
 const MAX_PATH: usize = 107;
 
@@ -27,7 +24,7 @@ struct Unix {
 
 enum Talk {
     Http(Box<OverUnix>),
-    Texts { send: Vec<u8>, expect: Option<Regex> },
+    Texts(tcp::Talk),
 }
 
 /// Prepares a probe of this kind; `None` where the spec is of another.
@@ -53,13 +50,7 @@ fn prepare(spec: &UnixProbe, tools: &Tools) -> Result<Unix, SpecError> {
             return Err(SpecError::new("unix.http", "either http, or send and expect"));
         }
         Some(http) => Talk::Http(Box::new(OverUnix::compile(http, tools)?)),
-        None => {
-            let send = spec.send.as_deref().map(unescape).transpose();
-            let send = send.map_err(|why| SpecError::new("unix.send", why))?.unwrap_or_default();
-            let expect = spec.expect.as_deref().map(|text| RegexBuilder::new(text).size_limit(MAX_REGEX).build());
-            let expect = expect.transpose().map_err(|error| SpecError::new("unix.expect", error.to_string()))?;
-            Talk::Texts { send, expect }
-        }
+        None => Talk::Texts(tcp::Talk::compile("unix", spec.send.as_deref(), spec.expect.as_deref())?),
     };
     Ok(Unix { path: path.into(), talk })
 }
@@ -73,9 +64,9 @@ impl Unix {
                 let mut stream = self.connect(trace).await?;
                 http.ask(trace, &mut stream, &prepared).await
             }
-            Talk::Texts { send, expect } => {
+            Talk::Texts(texts) => {
                 let mut stream = self.connect(trace).await?;
-                exchange(trace, &mut stream, send, expect.as_ref()).await
+                texts.run(trace, &mut stream).await
             }
         }
     }
@@ -101,42 +92,6 @@ fn connect_reason(error: &io::Error) -> Reason {
         // We may not go there: that is no fault of whoever listens.
         io::ErrorKind::PermissionDenied => Reason::Unsupported,
         _ => io_reason(error, Reason::Unreachable),
-    }
-}
-
-async fn exchange(
-    trace: &mut Trace,
-    stream: &mut UnixStream,
-    send: &[u8],
-    expect: Option<&Regex>,
-) -> Result<(), Failure> {
-    if !send.is_empty() {
-        trace.enter(Phase::Request);
-        let done = stream.write_all(send).await;
-        done.map_err(|error| Failure::new(io_reason(&error, Reason::Send), format!("while sending: {error}")))?;
-        trace.log(format!("sent {}", show(send, MAX_SHOWN)));
-    }
-    let Some(expect) = expect else { return Ok(()) };
-    trace.enter(Phase::Processing);
-    let mut answer = Vec::new();
-    loop {
-        let room = MAX_ANSWER.saturating_sub(answer.len());
-        let read = stream.take(room as u64).read_buf(&mut answer).await.map_err(|error| {
-            let seen = show(&answer, MAX_SHOWN);
-            Failure::new(io_reason(&error, Reason::Reset), format!("after {seen}: {error}"))
-        })?;
-        if trace.phase() == Phase::Processing && read > 0 {
-            trace.enter(Phase::Transfer);
-        }
-        trace.fact("answerBytes", answer.len());
-        let seen = show(&answer, MAX_SHOWN);
-        if expect.is_match(&answer) {
-            trace.log(format!("received {seen}"));
-            return Ok(());
-        }
-        if read == 0 || answer.len() >= MAX_ANSWER {
-            return Err(Failure::new(Reason::Expect, format!("received {seen}, which does not match `{expect}`")));
-        }
     }
 }
 

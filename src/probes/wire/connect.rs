@@ -49,7 +49,26 @@ pub(in crate::probes) async fn resolve(
 }
 
 /// Resolves a place and connects to the first of its addresses that answers.
+///
+/// # Errors
+/// None does.
 pub(in crate::probes) async fn connect(
+    trace: &mut Trace,
+    lookup: &GuardedLookup,
+    place: &Place,
+) -> Result<TcpStream, Failure> {
+    let stream = connect_once(trace, lookup, place).await?;
+    // A probe's few bytes must not wait for more.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+/// [`connect`] for who writes once and then reads: what is written once waits for nothing anyway,
+/// and saying so is a call of the system in every round.
+///
+/// # Errors
+/// As [`connect`].
+pub(in crate::probes) async fn connect_once(
     trace: &mut Trace,
     lookup: &GuardedLookup,
     place: &Place,
@@ -63,13 +82,13 @@ pub(in crate::probes) async fn connect(
         let address = SocketAddr::new(address, port);
         // The last address gets all that is left, and the round's own timeout ends it.
         let rest = u32::try_from(attempts - index).unwrap_or(1);
-        let share = if rest == 1 { trace.remaining().saturating_mul(2) } else { trace.remaining() / rest };
-        let failed = match timeout(share, TcpStream::connect(address)).await {
+        let connecting = TcpStream::connect(address);
+        let connected =
+            if rest == 1 { Ok(connecting.await) } else { timeout(trace.remaining() / rest, connecting).await };
+        let failed = match connected {
             Ok(Ok(stream)) => {
                 trace.fact("address", address.to_string());
                 trace.note(Line::Connected(address));
-                // A probe's few bytes must not wait for more.
-                let _ = stream.set_nodelay(true);
                 return Ok(stream);
             }
             Ok(Err(error)) => connect_failure(address, &error),

@@ -6,7 +6,7 @@ mod place;
 mod secure;
 mod text;
 
-pub(super) use connect::{connect, io_reason};
+pub(super) use connect::{connect, connect_once, io_reason};
 pub(super) use datagram::{Heard, ask};
 pub(super) use place::Place;
 pub(super) use secure::{Secure, Shown, check_alpn, valid_until};

@@ -40,7 +40,7 @@ use crate::clock::Clock;
 use crate::outbound::{hide, shown_url};
 use crate::probes::result::{Failure, Phase, Reason};
 use crate::probes::trace::Trace;
-use crate::probes::wire::connect;
+use crate::probes::wire::connect_once;
 
 pub(super) use over_unix::OverUnix;
 
@@ -83,7 +83,7 @@ impl Http {
         let Some(bytes) = &self.ready else {
             return Box::pin(self.long_round(trace)).await;
         };
-        let mut stream = connect(trace, self.way.outbound.lookup(), &self.first.place).await?;
+        let mut stream = connect_once(trace, self.way.outbound.lookup(), &self.first.place).await?;
         let bodiless = self.outline.method == "HEAD";
         let sending = Sending { bytes, bodiless, limit: self.verdict.limit() };
         let answer = h1::exchange(trace, &mut stream, sending).await?;

@@ -9,7 +9,7 @@ use super::expect::{About, Expectations};
 use super::h1::{self, Sending};
 use super::request::{Call, Credentials, Outline, Parts};
 use super::{Verdict, without};
-use crate::api::UnixHttp;
+use crate::api::{HttpVersion, UnixHttp};
 use crate::outbound::Outbound;
 use crate::probes::result::{Failure, Phase};
 use crate::probes::trace::Trace;
@@ -42,7 +42,7 @@ impl OverUnix {
             return Err(SpecError::new("unix.http.path", why));
         }
         let bodied = outline.method != "HEAD";
-        let about = |field| About { field, secure: false, bodied };
+        let about = |field| About { field, secure: false, bodied, version: HttpVersion::Http1 };
         let verdict = Verdict {
             must: Expectations::must(spec.expect.as_ref(), about("unix.http.expect"))?,
             should: Expectations::should(spec.warn.as_ref(), about("unix.http.warn"))?,

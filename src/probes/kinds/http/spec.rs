@@ -1,5 +1,7 @@
 //! Reading the spec of an HTTP probe.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::auth::Auth;
@@ -8,7 +10,7 @@ use super::proxy::Proxy;
 use super::request::{Credentials, Outline, Parts};
 use super::way::Way;
 use super::{Http, SpecError, Tools, Verdict};
-use crate::api::{HttpExpect, HttpProbe, HttpVersion};
+use crate::api::{HttpProbe, HttpVersion};
 use crate::outbound::{Guard, shown_url};
 
 /// The most redirects that a spec may allow: browsers give up there.
@@ -46,7 +48,13 @@ pub(super) fn compile(spec: &HttpProbe, tools: &Tools) -> Result<Http, SpecError
         return Err(SpecError::new("http.auth", "there is a header `Authorization` as well"));
     }
     let bodied = outline.method != "HEAD";
-    let verdict = verdict(spec, tools, secure || spec.redirects.is_some(), bodied)?;
+    let about = |field| About { field, secure: secure || spec.redirects.is_some(), bodied, version };
+    let verdict = Verdict {
+        must: Expectations::must(spec.expect.as_ref(), about("http.expect"))?,
+        should: Expectations::should(spec.warn.as_ref(), about("http.warn"))?,
+        compression: spec.compression,
+        clock: Arc::clone(&tools.clock),
+    };
     let way = Way {
         field: "http",
         own: url.clone(),
@@ -57,6 +65,10 @@ pub(super) fn compile(spec: &HttpProbe, tools: &Tools) -> Result<Http, SpecError
         proxy,
         outbound: outbound.clone(),
     };
+    if !secure && way.tls.is_some() {
+        // A redirect may need them; what is broken in them is told now.
+        way.secure(url.host_str().unwrap_or_default().trim_matches(['[', ']']), true, true)?;
+    }
     let first = way.hop(url)?;
     let simple = first.is_plain()
         && version != HttpVersion::Http2
@@ -84,15 +96,4 @@ fn url(text: &str, guard: &Guard) -> Result<Url, SpecError> {
     }
     url.set_fragment(None);
     Ok(url)
-}
-
-fn verdict(spec: &HttpProbe, tools: &Tools, secure: bool, bodied: bool) -> Result<Verdict, SpecError> {
-    let about = |field| About { field, secure, bodied };
-    let expect: Option<&HttpExpect> = spec.expect.as_ref();
-    Ok(Verdict {
-        must: Expectations::must(expect, about("http.expect"))?,
-        should: Expectations::should(spec.warn.as_ref(), about("http.warn"))?,
-        compression: spec.compression,
-        clock: std::sync::Arc::clone(&tools.clock),
-    })
 }

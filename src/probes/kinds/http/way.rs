@@ -106,7 +106,11 @@ impl Way {
         Ok(Hop { url, place, target, authority, secure, trusted })
     }
 
-    fn secure(&self, host: &str, same_host: bool, trusted: bool) -> Result<Secure, SpecError> {
+    /// A TLS client for a host.
+    ///
+    /// # Errors
+    /// Broken options.
+    pub(super) fn secure(&self, host: &str, same_host: bool, trusted: bool) -> Result<Secure, SpecError> {
         let mut options = self.tls.clone().unwrap_or_default();
         if !same_host {
             options.server_name = None;

@@ -6,7 +6,7 @@ mod step;
 
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use self::exchange::Exchange;
 use self::step::{Groups, Step};
@@ -16,6 +16,45 @@ use crate::outbound::GuardedLookup;
 use crate::probes::result::Failure;
 use crate::probes::trace::Trace;
 use crate::probes::wire::{Place, Secure, connect};
+
+/// A text that is sent and one that is expected then, over any stream.
+pub(super) struct Talk {
+    steps: Vec<Step>,
+    groups: usize,
+}
+
+impl Talk {
+    /// Compiles both; `kind` is what they stand under in the spec.
+    ///
+    /// # Errors
+    /// An escape or an expression that is none.
+    pub(super) fn compile(kind: &str, send: Option<&str>, expect: Option<&str>) -> Result<Self, SpecError> {
+        let (send_field, expect_field) = (format!("{kind}.send"), format!("{kind}.expect"));
+        let mut groups = Groups::default();
+        let mut steps = Vec::new();
+        // The short form sends first; a step expects first.
+        steps.extend(Step::compile((&expect_field, None), (&send_field, send), &mut Groups::none(), false)?);
+        steps.extend(Step::compile((&expect_field, expect), (&send_field, None), &mut groups, false)?);
+        Ok(Self { steps, groups: groups.len() })
+    }
+
+    /// Sends and expects.
+    ///
+    /// # Errors
+    /// The connection breaks, or what comes back is not as expected.
+    pub(super) async fn run<S>(&self, trace: &mut Trace, stream: &mut S) -> Result<(), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let mut exchange = Exchange::new(self.groups);
+        exchange.run(trace, stream, &self.steps).await?;
+        trace.fact("answerBytes", exchange.received());
+        Ok(())
+    }
+}
 
 struct Tcp {
     place: Place,

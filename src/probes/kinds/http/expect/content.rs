@@ -1,20 +1,13 @@
 //! What headers and texts must be.
 
-use regex::bytes::{Regex, RegexBuilder};
-
 use hyper::header::HeaderName;
+use regex::bytes::Regex;
 
 use super::Seen;
 use crate::api::{HttpBody, HttpHeader};
 use crate::probes::SpecError;
 use crate::probes::result::{Failure, Reason};
-use crate::probes::wire::MAX_REGEX;
-
-/// Compiles a regular expression that stands in `field`.
-pub(super) fn regex(field: &str, text: Option<&str>) -> Result<Option<Regex>, SpecError> {
-    let compiled = text.map(|text| RegexBuilder::new(text).size_limit(MAX_REGEX).build()).transpose();
-    compiled.map_err(|error| SpecError::new(field, error.to_string()))
-}
+use crate::probes::wire::expression;
 
 /// What a header must be.
 #[derive(Debug)]
@@ -35,7 +28,7 @@ impl HeaderRule {
             Ok(Self {
                 name: spec.name.clone(),
                 equals: spec.equals.clone(),
-                matches: regex(&format!("{field}.matches"), spec.matches.as_deref())?,
+                matches: expression(&format!("{field}.matches"), spec.matches.as_deref())?,
                 absent: spec.absent,
             })
         };
@@ -94,9 +87,9 @@ impl Content {
         let Some(spec) = spec else { return Ok(Self::default()) };
         Ok(Self {
             contains: spec.contains.clone(),
-            matches: regex(&format!("{field}.body.matches"), spec.matches.as_deref())?,
+            matches: expression(&format!("{field}.body.matches"), spec.matches.as_deref())?,
             excludes: spec.excludes.clone(),
-            not_matches: regex(&format!("{field}.body.notMatches"), spec.not_matches.as_deref())?,
+            not_matches: expression(&format!("{field}.body.notMatches"), spec.not_matches.as_deref())?,
         })
     }
 

@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 use serde_json_path::JsonPath;
 
 use super::Seen;
-use super::content::regex;
 use crate::api::HttpJson;
 use crate::probes::SpecError;
 use crate::probes::result::{Failure, Reason};
+use crate::probes::wire::expression;
 use crate::rules::{Expression, ScriptErrorKind};
 
 /// How much of a body a rule knows: a value of the sandbox has no more.
@@ -36,7 +36,7 @@ impl JsonRule {
             let path = JsonPath::parse(&spec.path).map_err(|error| {
                 SpecError::new(format!("{field}.path"), format!("`{}` is no JSON path: {error}", spec.path))
             })?;
-            let matches = regex(&format!("{field}.matches"), spec.matches.as_deref())?;
+            let matches = expression(&format!("{field}.matches"), spec.matches.as_deref())?;
             Ok(Self { path, equals: spec.equals.clone(), matches })
         };
         specs.iter().enumerate().map(one).collect()

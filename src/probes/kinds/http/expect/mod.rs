@@ -52,6 +52,8 @@ pub(super) struct About<'a> {
     pub(super) secure: bool,
     /// Whether an answer can have a body.
     pub(super) bodied: bool,
+    /// The version of HTTP that is spoken.
+    pub(super) version: HttpVersion,
 }
 
 /// An answer, as it is judged.
@@ -141,11 +143,14 @@ impl Expectations {
         if spec.latency.is_some_and(|latency| latency.max.is_zero()) {
             return wrong("latency.max", "it is 0: no answer could be so fast");
         }
-        let version = match spec.version {
-            None => None,
-            Some(HttpVersion::Http1) => Some(Version::Http11),
-            Some(HttpVersion::Http2) => Some(Version::Http2),
-            Some(HttpVersion::Any) => return wrong("version", "`any` expects nothing: `1.1` and `2` are allowed"),
+        let version = match (spec.version, about.version) {
+            (None, _) => None,
+            (Some(HttpVersion::Any), _) => return wrong("version", "`any` expects nothing: `1.1` and `2` are allowed"),
+            (Some(HttpVersion::Http1), HttpVersion::Http2) | (Some(HttpVersion::Http2), HttpVersion::Http1) => {
+                return wrong("version", "another version is spoken: no answer can meet this");
+            }
+            (Some(HttpVersion::Http1), _) => Some(Version::Http11),
+            (Some(HttpVersion::Http2), _) => Some(Version::Http2),
         };
         let rule = spec.rule.as_deref().map(Expression::compile).transpose();
         let rule = rule.map_err(|error| SpecError::new(format!("{}.rule", about.field), error.to_string()))?;

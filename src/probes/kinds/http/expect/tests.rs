@@ -17,7 +17,7 @@ impl Clock for Still {
 }
 
 fn about(field: &str) -> About<'_> {
-    About { field, secure: true, bodied: true }
+    About { field, secure: true, bodied: true, version: HttpVersion::Any }
 }
 
 fn must(spec: Value) -> Result<Expectations, SpecError> {
@@ -239,8 +239,9 @@ fn a_broken_field_is_named(#[case] spec: Value, #[case] field: &str) {
 #[case(json!({"size": {"min": 1}}), "unix.http.warn.size")]
 #[case(json!({"tlsVersion": "1.3"}), "unix.http.warn.tlsVersion")]
 #[case(json!({"certificate": {"validFor": "1d"}}), "unix.http.warn.certificate")]
+#[case(json!({"version": "2"}), "unix.http.warn.version")]
 fn what_no_answer_can_meet_is_refused(#[case] spec: Value, #[case] field: &str) {
     let spec: HttpExpect = serde_json::from_value(spec).unwrap();
-    let about = About { field: "unix.http.warn", secure: false, bodied: false };
+    let about = About { field: "unix.http.warn", secure: false, bodied: false, version: HttpVersion::Http1 };
     assert_eq!(Expectations::should(Some(&spec), about).unwrap_err().field, field);
 }
