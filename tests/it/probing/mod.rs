@@ -1,5 +1,6 @@
 //! Probes against the real servers that Debian has.
 
+mod http;
 pub mod servers;
 
 use std::net::TcpStream;

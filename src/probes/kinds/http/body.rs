@@ -246,7 +246,7 @@ mod tests {
     fn no_more_than_the_limit_is_kept_and_counting_goes_on() {
         let mut sink = Sink::new(3 << 20);
         for _ in 0..3 {
-            sink.push(&[b'x'; 1 << 20]);
+            sink.push(&vec![b'x'; 1 << 20]);
         }
         assert_eq!((sink.kept.len(), sink.received, sink.enough()), (MAX_BODY, 3 << 20, false));
         sink.push(b"x");

@@ -13,7 +13,7 @@ const LOCATIONS: &str = "
     location = /elsewhere { return 301 /healthz; }
     location = /ring { return 302 /ring; }
     location = /json { default_type application/json; return 200 '{\"status\": \"ok\", \"nodes\": [1, 2]}'; }
-    location = /private { auth_basic here; auth_basic_user_file USERS; return 200 'private'; }
+    location = /private { auth_basic here; auth_basic_user_file USERS; root PAGES; try_files /page.txt =404; }
     location / { root PAGES; gzip on; gzip_min_length 1; gzip_types text/plain; }
 ";
 
@@ -24,7 +24,8 @@ impl Real {
     }
 
     /// nginx over plain HTTP on the first port, over HTTPS (HTTP/1.1 and 2) on the second, and over
-    /// HTTP/2 without TLS on the third, with a certificate of `authority` for `localhost`.
+    /// HTTP/2 without TLS on the third, with a certificate of `authority` for `localhost`; over plain
+    /// HTTP on the Unix socket `socket` in its directory as well.
     pub async fn nginx_with(authority: &Authority) -> Self {
         let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
         Self::start(3, |directory, ports| {
@@ -33,6 +34,7 @@ impl Real {
             let root = directory.display();
             let listen = format!(
                 "listen 127.0.0.1:{}; listen 127.0.0.1:{} ssl http2; listen 127.0.0.1:{} http2;
+                 listen unix:{root}/socket;
                  ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.key;",
                 ports[0], ports[1], ports[2]
             );
