@@ -127,11 +127,17 @@ mod tests {
     use crate::api::{DnsProbe, GrpcProbe, HttpProbe, ProbeTls, TcpProbe, TlsProbe};
 
     fn http(url: &str) -> ProbeSpec {
-        ProbeSpec { http: Some(HttpProbe { url: url.to_owned(), ..HttpProbe::default() }), ..ProbeSpec::default() }
+        ProbeSpec {
+            http: Some(HttpProbe { url: url.to_owned(), ..HttpProbe::default() }.into()),
+            ..ProbeSpec::default()
+        }
     }
 
     fn tcp(address: &str) -> ProbeSpec {
-        ProbeSpec { tcp: Some(TcpProbe { address: address.to_owned(), ..TcpProbe::default() }), ..ProbeSpec::default() }
+        ProbeSpec {
+            tcp: Some(TcpProbe { address: address.to_owned(), ..TcpProbe::default() }.into()),
+            ..ProbeSpec::default()
+        }
     }
 
     #[test]
@@ -162,7 +168,7 @@ mod tests {
     #[test]
     fn certificates_stay_those_of_the_name() {
         let spec = ProbeSpec {
-            tls: Some(TlsProbe { address: "shop.example:443".to_owned(), ..TlsProbe::default() }),
+            tls: Some(TlsProbe { address: "shop.example:443".to_owned(), ..TlsProbe::default() }.into()),
             ..ProbeSpec::default()
         };
         let bound = bind(&spec, "10.0.0.1").unwrap().tls.unwrap();
@@ -174,7 +180,8 @@ mod tests {
             tls: Some(ProbeTls { server_name: Some("orders.shop".to_owned()), ..ProbeTls::default() }),
             ..GrpcProbe::default()
         };
-        let bound = bind(&ProbeSpec { grpc: Some(grpc), ..ProbeSpec::default() }, "10.0.0.2").unwrap().grpc.unwrap();
+        let bound =
+            bind(&ProbeSpec { grpc: Some(grpc.into()), ..ProbeSpec::default() }, "10.0.0.2").unwrap().grpc.unwrap();
         assert_eq!((bound.address.as_str(), bound.authority.as_deref()), ("10.0.0.2:50051", Some("orders:50051")));
         assert_eq!(bound.tls.unwrap().server_name.as_deref(), Some("orders.shop"));
     }
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn a_name_server_is_a_target() {
         let dns = DnsProbe { name: "shop.example".to_owned(), ..DnsProbe::default() };
-        let bound = bind(&ProbeSpec { dns: Some(dns), ..ProbeSpec::default() }, "10.0.0.53").unwrap();
+        let bound = bind(&ProbeSpec { dns: Some(dns.into()), ..ProbeSpec::default() }, "10.0.0.53").unwrap();
         assert_eq!(bound.dns.unwrap().server, "10.0.0.53");
     }
 

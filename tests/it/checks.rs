@@ -8,5 +8,6 @@ mod outbound;
 pub mod peers;
 mod probes;
 mod probing;
+mod resident;
 mod webhook;
 mod world;

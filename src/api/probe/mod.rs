@@ -27,6 +27,7 @@ pub use state::{DownRule, ExpectedOutcome, FlapRule, LatencyRule, Maintenance, S
 pub use tls::{ProbeTls, StartTls, TlsExpect, TlsProbe, TlsVersion};
 
 /// A black-box check with its own schedule and its own state.
+// The kinds are on the heap: ten thousand specs are in memory at once, and each has one kind.
 #[derive(CustomResource, Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "probegate.io",
@@ -55,34 +56,34 @@ pub use tls::{ProbeTls, StartTls, TlsExpect, TlsProbe, TlsVersion};
 pub struct ProbeSpec {
     /// An HTTP request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub http: Option<HttpProbe>,
+    pub http: Option<Box<HttpProbe>>,
     /// A TCP connection, and optionally an exchange over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp: Option<TcpProbe>,
+    pub tcp: Option<Box<TcpProbe>>,
     /// A TLS handshake and the certificates that it shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsProbe>,
+    pub tls: Option<Box<TlsProbe>>,
     /// A DNS query.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dns: Option<DnsProbe>,
+    pub dns: Option<Box<DnsProbe>>,
     /// The health service of a gRPC server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grpc: Option<GrpcProbe>,
+    pub grpc: Option<Box<GrpcProbe>>,
     /// Echo requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icmp: Option<IcmpProbe>,
+    pub icmp: Option<Box<IcmpProbe>>,
     /// A websocket, and optionally an exchange over it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub websocket: Option<WebsocketProbe>,
+    pub websocket: Option<Box<WebsocketProbe>>,
     /// A datagram, and what comes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp: Option<UdpProbe>,
+    pub udp: Option<Box<UdpProbe>>,
     /// A Unix socket: HTTP or an exchange of texts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unix: Option<UnixProbe>,
+    pub unix: Option<Box<UnixProbe>>,
     /// A script with several steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub script: Option<ScriptProbe>,
+    pub script: Option<Box<ScriptProbe>>,
     /// Whom to probe instead of the one address that stands in the kind's own field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<Targets>,

@@ -259,8 +259,7 @@ impl Entry {
         Standing { state: ProbeState::Unknown, why, until: None, reason, counts: Counts::default() }
     }
 
-    /// Judges it anew at `now`; gives the standing before, where this one differs from it in more
-    /// than its counts.
+    /// Judges it anew at `now`; gives the standing before, where this one differs from it.
     pub(super) fn settle(&self, around: &Around, now: Timestamp) -> Option<Option<Told>> {
         let _order = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         self.tell(self.judge(&self.seen(now), around), now)
@@ -273,6 +272,7 @@ impl Entry {
             told.standing.state == standing.state
                 && told.standing.why == standing.why
                 && told.standing.until == standing.until
+                && told.standing.counts == standing.counts
         });
         if same {
             return None;

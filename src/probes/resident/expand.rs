@@ -115,7 +115,7 @@ mod tests {
 
     fn spec(targets: Option<Targets>) -> ProbeSpec {
         let tcp = TcpProbe { address: "redis:6379".to_owned(), ..TcpProbe::default() };
-        ProbeSpec { tcp: Some(tcp), targets, ..ProbeSpec::default() }
+        ProbeSpec { tcp: Some(tcp.into()), targets, ..ProbeSpec::default() }
     }
 
     #[tokio::test]

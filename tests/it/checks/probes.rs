@@ -166,3 +166,97 @@ async fn a_check_that_selects_nothing_does_not_compile(#[case] fields: serde_jso
     let error = try_check(&ProbesKind::new(world.board.clone()), &fields).map(|_| ()).unwrap_err();
     assert_eq!(error.to_string(), message);
 }
+
+#[tokio::test]
+async fn more_failed_rounds_than_allowed_fail_though_the_state_is_up() {
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let peer = Peer::start(move |mut stream| {
+        // Every third answer is wrong: never two in a row.
+        let wrong = counter.fetch_add(1, Ordering::SeqCst) % 3 == 2;
+        let status = if wrong { "500 Internal Server Error" } else { "200 OK" };
+        async move {
+            read_request(&mut stream).await;
+            let _ = stream.write_all(answer(status, "", "").as_bytes()).await;
+        }
+    })
+    .await;
+    let world = World::start(outbound());
+    let spec = json!({"http": {"url": peer.url("/")}, "interval": "100ms", "flap": {"window": 0}});
+    world.create("checkout", spec).await;
+    world.until_state("checkout", "up").await;
+    let kind = ProbesKind::new(world.board.clone());
+    let strict = check(&kind, json!({"probes": {"names": ["checkout"], "allowedFailures": 0}}));
+    let patient = check(&kind, json!({"probes": {"names": ["checkout"], "allowedFailures": 100}}));
+    let start = context();
+    strict.execute(&start).await;
+    let failed = || {
+        let rounds = world.board.rounds_since("shop", "checkout", start.started_at);
+        rounds.iter().filter(|round| round.judgement == probegate::probes::Judgement::Failed).count()
+    };
+    until("a failed round", || failed() > 0).await;
+    let report = strict.execute(&next(&start, &probegate::model::Report::pending(""))).await;
+    assert_eq!(report.outcome, Outcome::Fail, "{report:?}");
+    assert!(report.summary.contains("0 are allowed"), "{}", report.summary);
+    assert_eq!(report.evidence["allowedFailures"], json!(0));
+    let report = patient.execute(&next(&start, &report)).await;
+    assert_ne!(report.outcome, Outcome::Fail, "{report:?}");
+}
+
+#[tokio::test]
+async fn at_least_so_many_probes_must_be_good() {
+    let peer = Peer::answering(answer("200 OK", "", "")).await;
+    let world = World::start(outbound());
+    let shut = format!("http://{}/", closed_port().await);
+    world.create("one", json!({"http": {"url": peer.url("/")}, "interval": "100ms"})).await;
+    world.create("two", json!({"http": {"url": peer.url("/")}, "interval": "100ms"})).await;
+    world.create("three", json!({"http": {"url": shut}, "interval": "100ms"})).await;
+    world.until_state("three", "down").await;
+    for name in ["one", "two"] {
+        world.until_state(name, "up").await;
+    }
+    let kind = ProbesKind::new(world.board.clone());
+    let outcome = async |least: u32| {
+        let check = check(&kind, json!({"probes": {"selector": {"app": "checkout"}, "atLeast": least}}));
+        let mut context = context();
+        loop {
+            let report = check.execute(&context).await;
+            if report.outcome != Outcome::Pending {
+                return report;
+            }
+            context = next(&context, &report);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let enough = outcome(2).await;
+    assert_eq!(enough.outcome, Outcome::Pass, "{enough:?}");
+    assert!(enough.summary.starts_with("2 of 3 probes are up"), "{}", enough.summary);
+    let few = outcome(3).await;
+    assert_eq!(few.outcome, Outcome::Fail);
+    assert!(few.summary.starts_with("3 of 3 must be good: probe shop/three is down"), "{}", few.summary);
+}
+
+#[tokio::test]
+async fn looking_back_counts_what_failed_before_the_run() {
+    let healthy = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&healthy);
+    let peer = Peer::start(move |mut stream| {
+        let status = if answers.load(Ordering::SeqCst) { "200 OK" } else { "500 Internal Server Error" };
+        async move {
+            read_request(&mut stream).await;
+            let _ = stream.write_all(answer(status, "", "").as_bytes()).await;
+        }
+    })
+    .await;
+    let world = World::start(outbound());
+    world.create("checkout", json!({"http": {"url": peer.url("/")}, "interval": "100ms"})).await;
+    world.until_state("checkout", "down").await;
+    healthy.store(true, Ordering::SeqCst);
+    world.until_state("checkout", "up").await;
+    let kind = ProbesKind::new(world.board.clone());
+    let fields = json!({"probes": {"names": ["checkout"], "allowedFailures": 0, "lookBack": "10m"}});
+    let report = check(&kind, fields).execute(&context()).await;
+    assert_eq!(report.outcome, Outcome::Fail, "{report:?}");
+    let error = try_check(&kind, &json!({"probes": {"names": ["checkout"], "lookBack": "25h"}})).err().unwrap();
+    assert_eq!(error.field, "probes.lookBack");
+}

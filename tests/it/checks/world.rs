@@ -30,10 +30,19 @@ impl World {
         Self::over(store, outbound)
     }
 
+    pub(super) fn start_with(outbound: Outbound, options: Options) -> Self {
+        let store: Arc<dyn Store> = SqliteStore::in_memory().unwrap();
+        Self::with(store, outbound, options)
+    }
+
     pub(super) fn over(store: Arc<dyn Store>, outbound: Outbound) -> Self {
+        Self::with(store, outbound, Options::default())
+    }
+
+    fn with(store: Arc<dyn Store>, outbound: Outbound, options: Options) -> Self {
         let (cache, follow) = Cache::<Probe>::follow(Arc::clone(&store));
         let clock = Arc::new(SystemClock::new());
-        let engine = Engine::new(Arc::clone(&store), cache, outbound, clock, Options::default()).unwrap();
+        let engine = Engine::new(Arc::clone(&store), cache, outbound, clock, options).unwrap();
         let board = engine.board();
         let tasks = vec![tokio::spawn(follow), tokio::spawn(engine.run())];
         Self { store, board, tasks }
