@@ -26,9 +26,9 @@ const INCOMPLETE_TTL: Duration = Duration::from_secs(5);
 const HOSTS_TTL: Duration = Duration::from_secs(60);
 /// The most search domains that are tried: what glibc allowed for decades, and as much again.
 const MAX_SEARCH: usize = 12;
-/// The most that is waited for one name server and question, whatever resolv.conf says: a round's
-/// timeout is shorter than most, and the next round asks again.
-const MAX_PATIENCE: Duration = Duration::from_secs(5);
+/// The most that is waited for one name server before it is asked again, whatever resolv.conf says: a
+/// lost datagram must not cost more rounds than it has to.
+const MAX_PATIENCE: Duration = Duration::from_secs(2);
 /// The most often that a question is asked again.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -76,7 +76,10 @@ impl Servers {
             });
             NameServerConfig::new(address.ip(), true, connections.into())
         });
-        Self::build(&ResolverConfig::from_name_servers(servers.collect()), ResolverOpts::default(), b"")
+        let mut options = ResolverOpts::default();
+        // Whoever is named by address and port is near.
+        (options.timeout, options.attempts) = (Duration::from_secs(1), 1);
+        Self::build(&ResolverConfig::from_name_servers(servers.collect()), options, b"")
     }
 
     fn build(config: &ResolverConfig, mut options: ResolverOpts, hosts: &[u8]) -> Self {

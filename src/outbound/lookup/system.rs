@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::names::{Fault, Found, Names, Step};
@@ -21,6 +22,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// How long a question may take with everything that it leads to. Whoever waits is more impatient;
 /// this ends the work.
 const MAX_LOOKUP: Duration = Duration::from_secs(20);
+/// The most questions that are out at once: each takes up to four sockets, and there may be as many
+/// names as targets when the program starts.
+const MAX_OUT: usize = 64;
 /// How much of a file is read: a hosts file that blocks advertising has a few megabytes.
 const MAX_FILE: u64 = 8 << 20;
 
@@ -42,6 +46,7 @@ struct Shared {
     source: Source,
     known: Mutex<Known>,
     loaded: tokio::sync::Mutex<Option<Loaded>>,
+    out: Semaphore,
 }
 
 /// Where the name servers come from.
@@ -99,9 +104,8 @@ impl SystemLookup {
 
     fn from(source: Source) -> Self {
         let known = Mutex::new(Known { names: Names::new(), look: None });
-        let shared =
-            Shared { runtime: Handle::try_current().ok(), source, known, loaded: tokio::sync::Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let (runtime, out) = (Handle::try_current().ok(), Semaphore::new(MAX_OUT));
+        Self { shared: Arc::new(Shared { runtime, source, known, loaded: tokio::sync::Mutex::default(), out }) }
     }
 
     async fn find(&self, name: &str, family: IpFamily) -> Found {
@@ -165,6 +169,8 @@ impl Shared {
 
     async fn ask(&self, name: &str, family: IpFamily) -> (Found, Duration) {
         let servers = self.servers().await;
+        // The semaphore is never closed.
+        let _permit = self.out.acquire().await;
         let late = || (Err(Fault::Trouble("no answer in time".into())), Duration::ZERO);
         timeout(MAX_LOOKUP, servers.resolve(name, family)).await.unwrap_or_else(|_| late())
     }
@@ -261,7 +267,7 @@ mod tests {
     type Answer = Option<Result<Vec<RData>, ResponseCode>>;
 
     async fn server(zone: impl Fn(&str, RecordType) -> Answer + Send + 'static) -> Server {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
         let address = socket.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
@@ -283,9 +289,12 @@ mod tests {
                     }
                     Err(code) => reply.metadata.response_code = code,
                 }
-                // It answers late, so that questions overlap.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                let _ = socket.send_to(&reply.to_vec().unwrap(), from).await;
+                let socket = Arc::clone(&socket);
+                tokio::spawn(async move {
+                    // It answers late, so that questions overlap.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let _ = socket.send_to(&reply.to_vec().unwrap(), from).await;
+                });
             }
         });
         Server { lookup: SystemLookup::asking([address]), asked }
@@ -356,6 +365,14 @@ mod tests {
         assert!(error.starts_with("the name ring.example does not resolve"), "{error}");
         let error = server.lookup.lookup("a..b").await.unwrap_err();
         assert!(matches!(error, LookupError::NoSuchName { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn many_names_at_once_all_find_their_address() {
+        let server = server(|_, kind| Some(Ok(if kind == RecordType::A { vec![v4(1)] } else { Vec::new() }))).await;
+        let names: Vec<String> = (0..MAX_OUT * 3).map(|n| format!("n{n}.example")).collect();
+        let found = futures::future::join_all(names.iter().map(|name| texts(&server, name))).await;
+        assert!(found.iter().all(|found| *found == ["192.0.2.1"]));
     }
 
     #[tokio::test]
