@@ -131,8 +131,8 @@ mod tests {
         }
     }
 
-    fn found() -> Found {
-        Ok(Arc::from(["10.0.0.1".parse().unwrap()]))
+    fn address() -> Arc<[IpAddr]> {
+        Arc::from(["10.0.0.1".parse().unwrap()])
     }
 
     #[rstest]
@@ -142,7 +142,7 @@ mod tests {
     #[case::negative(Err(()), 1_000_000, 1)]
     fn an_answer_holds_for_its_ttl_within_bounds(#[case] good: Result<(), ()>, #[case] ttl: u64, #[case] held: u64) {
         let (mut names, start) = (Names::new(), Instant::now());
-        let answer = good.map_or_else(|()| Err(Fault::NoSuchName("none".into())), |()| found());
+        let answer = good.map_or_else(|()| Err(Fault::NoSuchName("none".into())), |()| Ok(address()));
         let (_tell, generation) = ask(&mut names, start);
         names.store(("shop", IpFamily::Any), answer.clone(), Duration::from_secs(ttl), (generation, start));
         let last = start + Duration::from_secs(held) - Duration::from_millis(1);
@@ -165,7 +165,7 @@ mod tests {
         let (mut names, now) = (Names::new(), Instant::now());
         let (_tell, generation) = ask(&mut names, now);
         names.forget();
-        names.store(("shop", IpFamily::Any), found(), MAX_TTL, (generation, now));
+        names.store(("shop", IpFamily::Any), Ok(address()), MAX_TTL, (generation, now));
         assert!(matches!(names.step("shop", IpFamily::Any, now), Step::Ask(..)));
     }
 

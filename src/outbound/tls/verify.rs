@@ -373,8 +373,9 @@ mod tests {
         (params.not_before, params.not_after) = (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 2, 1));
         let own = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone();
         let verifier = verifier(own.clone());
-        verifier.verify(&[own.clone()], &name("shop.example"), at(NOW)).unwrap();
-        assert!(verifier.verify(&[own.clone()], &name("other.example"), at(NOW)).is_err());
-        assert!(verifier.verify(&[own], &name("shop.example"), at("2026-03-01T00:00:00Z")).is_err());
+        let chain = [own];
+        verifier.verify(&chain, &name("shop.example"), at(NOW)).unwrap();
+        assert!(verifier.verify(&chain, &name("other.example"), at(NOW)).is_err());
+        assert!(verifier.verify(&chain, &name("shop.example"), at("2026-03-01T00:00:00Z")).is_err());
     }
 }

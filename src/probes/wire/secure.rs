@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::connect::io_reason;
 use crate::api::{ProbeTls, TlsVersion};
-use crate::outbound::{BadChain, Chain, ChainVerifier, Outbound, Purpose, Secrets, TlsClient, TlsOptions};
+use crate::outbound::{BadChain, Chain, Outbound, Purpose, Secrets, TlsClient, TlsOptions};
 use crate::probes::SpecError;
 use crate::probes::result::{Failure, Line, Phase, Reason};
 use crate::probes::trace::Trace;
@@ -123,13 +123,13 @@ impl Secure {
         trace: &mut Trace,
         stream: S,
     ) -> Result<(TlsStream<S>, Shown), Failure> {
-        let (stream, verifier) = self.shake(trace, stream).await?;
+        let (stream, chain) = self.shake(trace, stream).await?;
         let session = stream.get_ref().1;
         let shown = Shown {
             version: session.protocol_version().and_then(version),
             cipher: session.negotiated_cipher_suite().map(|suite| cipher(suite.suite())).unwrap_or_default(),
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
-            chain: verifier.read(session.peer_certificates().unwrap_or_default()),
+            chain,
         };
         Ok((stream, shown))
     }
@@ -150,7 +150,7 @@ impl Secure {
         &self,
         trace: &mut Trace,
         stream: S,
-    ) -> Result<(TlsStream<S>, Arc<ChainVerifier>), Failure> {
+    ) -> Result<(TlsStream<S>, Result<Arc<Chain>, String>), Failure> {
         let prepared = self.client.prepared().await.map_err(|why| Failure::new(Reason::Secret, why))?;
         trace.enter(Phase::Tls);
         if self.any {
@@ -169,11 +169,12 @@ impl Secure {
         if let Some(name) = session.alpn_protocol() {
             trace.fact("alpn", String::from_utf8_lossy(name).into_owned());
         }
-        if let Ok(chain) = prepared.verifier.read(session.peer_certificates().unwrap_or_default()) {
+        let chain = prepared.verifier.read(session.peer_certificates().unwrap_or_default());
+        if let Ok(chain) = &chain {
             trace.fact("certificate", chain.facts().clone());
             trace.fact("certificateNotAfter", chain.ends().1.to_string());
         }
-        Ok((stream, prepared.verifier))
+        Ok((stream, chain))
     }
 
     fn failure(&self, error: &io::Error) -> Failure {

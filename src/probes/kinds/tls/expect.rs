@@ -150,11 +150,11 @@ mod tests {
         }
     }
 
-    fn judge(expect: serde_json::Value, trusted: Result<(), Failure>) -> Option<(Reason, String)> {
+    fn judge(expect: serde_json::Value, trusted: &Result<(), Failure>) -> Option<(Reason, String)> {
         let spec: TlsExpect = serde_json::from_value(expect).unwrap();
         let offered = ["h2".to_owned(), "http/1.1".to_owned()];
         let expect = Expectations::compile("tls.expect", &spec, false, &offered).unwrap();
-        expect.judge(&shown(), &trusted, NOW.parse().unwrap()).err().map(|failure| (failure.reason, failure.message))
+        expect.judge(&shown(), trusted, NOW.parse().unwrap()).err().map(|failure| (failure.reason, failure.message))
     }
 
     #[rstest]
@@ -172,7 +172,7 @@ mod tests {
     #[case::protocol(r#"{"alpn": "h2"}"#, None)]
     #[case::another_protocol(r#"{"alpn": "http/1.1"}"#, Some((Reason::Tls, "h2 was chosen where http/1.1")))]
     fn everything_given_must_hold(#[case] expect: &str, #[case] wrong: Option<(Reason, &str)>) {
-        let judged = judge(serde_json::from_str(expect).unwrap(), Ok(()));
+        let judged = judge(serde_json::from_str(expect).unwrap(), &Ok(()));
         assert_eq!(judged.as_ref().map(|(reason, _)| *reason), wrong.map(|(reason, _)| reason), "{judged:?}");
         if let (Some((_, message)), Some((_, part))) = (judged, wrong) {
             assert!(message.contains(part), "{message}");
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_chain_that_is_not_trusted_fails_unless_it_may_be_so() {
-        let bad = || Err(Failure::new(Reason::Certificate, "bad"));
-        assert_eq!(judge(serde_json::json!({}), bad()), Some((Reason::Certificate, "bad".to_owned())));
-        assert_eq!(judge(serde_json::json!({"trusted": false}), bad()), None);
+        let bad = Err(Failure::new(Reason::Certificate, "bad"));
+        assert_eq!(judge(serde_json::json!({}), &bad), Some((Reason::Certificate, "bad".to_owned())));
+        assert_eq!(judge(serde_json::json!({"trusted": false}), &bad), None);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
             sha256.as_bytes().chunks(2).map(|pair| String::from_utf8_lossy(pair).to_uppercase()).collect();
         assert_eq!(fingerprint(&pairs.join(":")), Some(sha256));
         assert_eq!(fingerprint("abc"), None);
-        let judged = judge(serde_json::json!({"fingerprints": ["0".repeat(64)]}), Ok(()));
+        let judged = judge(serde_json::json!({"fingerprints": ["0".repeat(64)]}), &Ok(()));
         assert_eq!(judged.map(|(reason, _)| reason), Some(Reason::Certificate));
     }
 
