@@ -1,7 +1,12 @@
 //! Probes against the real servers that Debian has.
 
+mod dns;
 mod http;
 pub mod servers;
+mod tcp;
+mod tls;
+mod udp;
+pub mod world;
 
 use std::net::TcpStream;
 
