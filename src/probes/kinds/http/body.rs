@@ -2,8 +2,11 @@
 
 use super::head::Framing;
 
-/// How much of a body is kept. What is longer cannot be judged by its content.
+/// How much of a body is read and kept. What is longer cannot be judged by its content.
 pub(super) const MAX_BODY: usize = 1 << 20;
+/// How much of it is kept where nobody looks at its content: what may be shown of it, with room for
+/// the longest secret in that.
+pub(super) const MAX_EXCERPT: usize = 32 << 10;
 /// The longest line of a chunk, its extensions included: nobody uses them.
 const MAX_CHUNK_LINE: usize = 4 * 1024;
 /// The most bytes of trailers.
@@ -12,30 +15,45 @@ const MAX_TRAILERS: usize = 64 * 1024;
 /// What is kept of a body, and how much there was.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// The beginning, at most [`MAX_BODY`] bytes.
+    /// The beginning.
     pub(super) kept: Vec<u8>,
     /// How many bytes came.
     pub(super) received: u64,
-    /// Nothing needs to be known beyond so many bytes.
-    limit: u64,
+    wants: Wants,
+}
+
+/// How much of a body matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wants {
+    /// Its content matters up to so many bytes.
+    pub(super) content: usize,
+    /// Its length matters up to so many bytes, and at least up to [`MAX_BODY`].
+    pub(super) length: u64,
+}
+
+impl Wants {
+    /// What is wanted together with others.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { content: self.content.max(other.content), length: self.length.max(other.length) }
+    }
 }
 
 impl Sink {
-    /// Takes a body whose length matters up to `limit`, and at least up to [`MAX_BODY`].
-    pub(super) fn new(limit: u64) -> Self {
-        Self { kept: Vec::new(), received: 0, limit: limit.max(MAX_BODY as u64) }
+    /// Takes a body.
+    pub(super) const fn new(wants: Wants) -> Self {
+        Self { kept: Vec::new(), received: 0, wants }
     }
 
     /// Takes some.
     pub(super) fn push(&mut self, data: &[u8]) {
         self.received = self.received.saturating_add(data.len() as u64);
-        let room = MAX_BODY.saturating_sub(self.kept.len());
+        let room = self.wants.content.saturating_sub(self.kept.len());
         self.kept.extend_from_slice(data.get(..room).unwrap_or(data));
     }
 
     /// Whether more than matters has come.
     pub(super) const fn enough(&self) -> bool {
-        self.received > self.limit
+        self.received > self.wants.length && self.received > MAX_BODY as u64
     }
 }
 
@@ -191,10 +209,12 @@ mod tests {
     use proptest::prelude::*;
     use rstest::rstest;
 
+    const ALL: Wants = Wants { content: MAX_BODY, length: 0 };
+
     /// Feeds pieces up to the end of the body; whether it ended and what it holds.
     fn decode(framing: Framing, pieces: &[&[u8]]) -> Result<(bool, Vec<u8>), BodyError> {
         let mut decoder = Decoder::new(framing);
-        let mut sink = Sink::new(0);
+        let mut sink = Sink::new(ALL);
         for piece in pieces {
             decoder.feed(piece, &mut sink)?;
         }
@@ -236,7 +256,7 @@ mod tests {
     fn a_body_ends_at_its_length() {
         assert_eq!(decode(Framing::Length(2), &[b"o", b"kay"]), Ok((true, b"ok".to_vec())));
         let mut decoder = Decoder::new(Framing::Length(9));
-        decoder.feed(b"half", &mut Sink::new(0)).unwrap();
+        decoder.feed(b"half", &mut Sink::new(ALL)).unwrap();
         assert_eq!(decoder.close(), Err(BodyError::Short(5)));
         assert_eq!(Decoder::new(Framing::Chunked).close(), Err(BodyError::ShortChunks));
         assert_eq!(Decoder::new(Framing::Close).close(), Ok(()));
@@ -244,7 +264,7 @@ mod tests {
 
     #[test]
     fn no_more_than_the_limit_is_kept_and_counting_goes_on() {
-        let mut sink = Sink::new(3 << 20);
+        let mut sink = Sink::new(Wants { length: 3 << 20, ..ALL });
         for _ in 0..3 {
             sink.push(&vec![b'x'; 1 << 20]);
         }

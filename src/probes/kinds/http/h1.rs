@@ -10,7 +10,7 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::answer::{Answer, shown};
-use super::body::{BodyError, Decoder, Sink};
+use super::body::{BodyError, Decoder, Sink, Wants};
 use super::head::{Head, HeadError, HeadReader};
 use crate::probes::result::{Failure, Line, Phase, Reason};
 use crate::probes::trace::Trace;
@@ -33,8 +33,7 @@ pub(super) struct Sending<'a> {
     pub(super) bytes: &'a [u8],
     /// Whether the answer has no body whatever its headers say: it is one to HEAD or CONNECT.
     pub(super) bodiless: bool,
-    /// Up to how many bytes the length of the body matters.
-    pub(super) limit: u64,
+    pub(super) wants: Wants,
 }
 
 /// Reads what there is, and waits where there is nothing; 0 at the end.
@@ -135,7 +134,7 @@ async fn body<S: AsyncRead + Unpin>(
     let status = head.status;
     begun(trace, status, head.version.as_str(), head.length);
     let mut decoder = Decoder::new(head.framing);
-    let mut sink = Sink::new(sending.limit);
+    let mut sink = Sink::new(sending.wants);
     let mut input = rest;
     let ended = loop {
         let fed = decoder.feed(&input, &mut sink);

@@ -7,7 +7,7 @@ use hyper::http::request::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::answer::Answer;
-use super::body::Sink;
+use super::body::{Sink, Wants};
 use super::h1::{begun, over};
 use super::head::{Headers, MAX_HEAD, Version};
 use super::request::{Call, Credentials, Outline};
@@ -27,8 +27,7 @@ pub(super) struct Asking<'a> {
     pub(super) credentials: &'a Credentials,
     /// `http` or `https`.
     pub(super) scheme: &'a str,
-    /// Up to how many bytes the length of the body matters.
-    pub(super) limit: u64,
+    pub(super) wants: Wants,
 }
 
 /// Sends a request and reads its answer.
@@ -67,17 +66,17 @@ async fn ask(trace: &mut Trace, sender: SendRequest<Bytes>, asking: &Asking<'_>)
         sending.send_data(body.into(), true).map_err(|error| broken(&error))?;
     }
     trace.enter(Phase::Processing);
-    read(trace, response, asking.limit).await
+    read(trace, response, asking.wants).await
 }
 
-async fn read(trace: &mut Trace, response: ResponseFuture, limit: u64) -> Result<Answer, Failure> {
+async fn read(trace: &mut Trace, response: ResponseFuture, wants: Wants) -> Result<Answer, Failure> {
     let (head, mut body) = response.await.map_err(|error| broken(&error))?.into_parts();
     trace.enter(Phase::Transfer);
     let headers =
         Headers::collect(head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())));
     let length = headers.text("content-length").and_then(|text| text.parse().ok());
     begun(trace, head.status.as_u16(), Version::Http2.as_str(), length);
-    let mut sink = Sink::new(limit);
+    let mut sink = Sink::new(wants);
     let ended = fill(trace, &mut body, &mut sink).await?;
     over(trace, &sink, ended);
     Ok(Answer {

@@ -28,6 +28,7 @@ use secrecy::SecretString;
 
 use self::answer::Answer;
 use self::auth::Auth;
+use self::body::{MAX_BODY, MAX_EXCERPT, Wants};
 use self::expect::{Expectations, Seen};
 use self::h1::Sending;
 use self::redirect::{Journey, Step};
@@ -85,7 +86,7 @@ impl Http {
         };
         let mut stream = connect_once(trace, self.way.outbound.lookup(), &self.first.place).await?;
         let bodiless = self.outline.method == "HEAD";
-        let sending = Sending { bytes, bodiless, limit: self.verdict.limit() };
+        let sending = Sending { bytes, bodiless, wants: self.verdict.wants() };
         let answer = h1::exchange(trace, &mut stream, sending).await?;
         // Nothing is to come: the connection does not wait for the judgement.
         drop(stream);
@@ -154,7 +155,7 @@ impl Http {
                 credentials,
                 method: &step.method,
                 with_body: step.with_body,
-                limit: self.verdict.limit(),
+                wants: self.verdict.wants(),
             };
             let answer = self.way.fetch(trace, hop, errand).await.map_err(|failure| led(failure, &journey))?;
             let guard = self.way.outbound.guard();
@@ -197,9 +198,11 @@ fn without(mut failure: Failure, hidden: &[SecretString]) -> Failure {
 }
 
 impl Verdict {
-    /// Up to how many bytes the length of a body matters.
-    fn limit(&self) -> u64 {
-        self.must.limit().max(self.should.as_ref().map_or(0, Expectations::limit))
+    /// How much of a body matters; a compressed one is needed as a whole.
+    fn wants(&self) -> Wants {
+        let content = if self.compression { MAX_BODY } else { MAX_EXCERPT };
+        let wants = Wants { content, length: 0 }.and(self.must.wants());
+        self.should.as_ref().map_or(wants, |should| wants.and(should.wants()))
     }
 
     /// Judges an answer; `lead` is the time of the round that does not count.

@@ -15,6 +15,7 @@ use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::answer::{Answer, shown};
 use super::auth::check_file;
+use super::body::{MAX_BODY, Wants};
 use super::request::{Credentials, Outline, Parts, secret};
 use super::way::{Errand, Hop, Way};
 use crate::api::{ClientCredentials, HttpVersion, IpFamily, WebhookHeader};
@@ -197,7 +198,8 @@ impl Source {
             [header("Content-Type", "application/x-www-form-urlencoded"), header("Accept", "application/json")];
         let parts = Parts { method: Some("POST"), headers: &headers, body: Some(&body), compression: false };
         let outline = Outline::compile("http.auth.oauth2", parts).map_err(|error| self.failed(&error.why))?;
-        let errand = Errand { outline: &outline, credentials, method: "POST", with_body: true, limit: 0 };
+        let wants = Wants { content: MAX_BODY, length: 0 };
+        let errand = Errand { outline: &outline, credentials, method: "POST", with_body: true, wants };
         // What happens on this way is not part of the round.
         let mut trace = Trace::begin(patience);
         let answered = self.way.fetch(&mut trace, &self.hop, errand).await;

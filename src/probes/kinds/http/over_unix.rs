@@ -84,7 +84,7 @@ impl OverUnix {
         };
         let bytes = self.outline.bytes(&call, credentials);
         let bodiless = self.outline.method == "HEAD";
-        let sending = Sending { bytes: &bytes, bodiless, limit: self.verdict.limit() };
+        let sending = Sending { bytes: &bytes, bodiless, wants: self.verdict.wants() };
         let ended = match h1::exchange(trace, stream, sending).await {
             Ok(answer) => self.verdict.judge(trace, answer, *lead, &credentials.hidden).await,
             Err(failure) => Err(failure),

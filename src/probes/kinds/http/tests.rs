@@ -294,3 +294,12 @@ async fn a_secret_never_stands_in_a_result() {
     let seen = round_with(secrets, 1_000, json!({"http": http})).await;
     assert_eq!((seen.reason, seen.judgement()), (Some(Reason::Secret), Judgement::Trouble));
 }
+
+#[tokio::test]
+async fn a_round_that_waits_takes_little_memory() {
+    let spec = serde_json::from_value(json!({"http": {"url": "http://127.0.0.1:1/"}})).unwrap();
+    let compiled = super::compile(&spec, &tools(Secrets::default())).unwrap().unwrap();
+    let mut trace = Trace::begin(Duration::from_secs(1));
+    let size = size_of_val(&*(compiled.prober)(&mut trace));
+    assert!(size < 4_096, "{size} bytes, ten thousand times");
+}

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use brotli_decompressor::Decompressor;
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use super::body::{MAX_BODY, Sink};
+use super::body::{MAX_BODY, Sink, Wants};
 use super::head::Headers;
 
 /// What a request asks for.
@@ -83,7 +83,7 @@ impl Coding {
     /// # Errors
     /// It is broken, or has no end.
     pub(super) async fn unpack(self, bytes: &[u8]) -> Result<Sink, UnpackError> {
-        let mut sink = Sink::new(MAX_UNPACKED);
+        let mut sink = Sink::new(Wants { content: MAX_BODY, length: MAX_UNPACKED });
         let mut reader = self.reader(bytes);
         let mut space = vec![0; STEP.min(MAX_BODY)];
         loop {

@@ -4,6 +4,7 @@ use tokio::net::TcpStream;
 use url::Url;
 
 use super::answer::{Answer, Secured};
+use super::body::Wants;
 use super::h1::{self, Sending};
 use super::h2;
 use super::proxy::Proxy;
@@ -51,8 +52,7 @@ pub(super) struct Errand<'a> {
     pub(super) credentials: &'a Credentials,
     pub(super) method: &'a str,
     pub(super) with_body: bool,
-    /// Up to how many bytes the length of the answer's body matters.
-    pub(super) limit: u64,
+    pub(super) wants: Wants,
 }
 
 impl Hop {
@@ -90,7 +90,13 @@ impl Way {
             Some(text) => {
                 let field = format!("{}.connectTo", self.field);
                 let place = Place::parse(&field, text, Some(self.family), Some(port))?;
-                self.outbound.guard().check_name(&place.host).map_err(|why| SpecError::new(field, why.to_string()))?;
+                let guard = self.outbound.guard();
+                // Behind a proxy nobody else judges it.
+                let judged = match place.host.parse() {
+                    Ok(address) => guard.check_address(address),
+                    Err(_) => guard.check_name(&place.host),
+                };
+                judged.map_err(|why| SpecError::new(field, why.to_string()))?;
                 // A port that is given stands for the port of the spec's own URL and for no other.
                 let same_port = port == self.own.port_or_known_default().unwrap_or(80);
                 if same_port || place.port == port { place } else { direct }
@@ -169,17 +175,17 @@ impl Way {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send,
     {
-        let Errand { outline, credentials, limit, .. } = errand;
+        let Errand { outline, credentials, wants, .. } = errand;
         let call = hop.call(errand.method, errand.with_body);
         if second {
-            let asking = h2::Asking { outline, call, credentials, scheme: hop.url.scheme(), limit };
+            let asking = h2::Asking { outline, call, credentials, scheme: hop.url.scheme(), wants };
             return Box::pin(h2::exchange(trace, stream, asking)).await;
         }
         let proxy = self.proxy.as_ref().filter(|_| hop.is_plain());
         let whole = format!("http://{}{}", hop.authority, hop.target);
         let call = if proxy.is_some() { Call { target: &whole, proxied: true, ..call } } else { call };
         let bytes = outline.bytes(&call, credentials);
-        let sending = Sending { bytes: &bytes, bodiless: errand.method == "HEAD", limit };
+        let sending = Sending { bytes: &bytes, bodiless: errand.method == "HEAD", wants };
         let answer = h1::exchange(trace, &mut stream, sending).await?;
         match proxy {
             Some(proxy) if answer.status == 407 => Err(proxy.refusal()),

@@ -13,6 +13,7 @@ use serde_json::Value;
 use self::content::{Content, HeaderRule};
 use self::json::{JsonRule, judge_rule};
 use super::answer::{Answer, Secured, shown};
+use super::body::{MAX_BODY, Wants};
 use super::date::read_date;
 use super::head::Version;
 use crate::api::{HttpExpect, HttpVersion, Severity, TlsVersion};
@@ -171,9 +172,16 @@ impl Expectations {
         })
     }
 
-    /// Up to how many bytes the length of a body matters.
-    pub(super) fn limit(&self) -> u64 {
-        self.max_size.max(self.min_size).unwrap_or(0)
+    /// How much of a body matters.
+    pub(super) fn wants(&self) -> Wants {
+        let content = if self.looks_at_body() { MAX_BODY } else { 0 };
+        Wants { content, length: self.max_size.max(self.min_size).unwrap_or(0) }
+    }
+
+    fn looks_at_body(&self) -> bool {
+        let rule = self.rule.as_ref().map_or("", |rule| rule.text());
+        let by_rule = rule.contains("body") || rule.contains("json");
+        by_rule || !self.content.is_empty() || !self.json.is_empty()
     }
 
     /// Whether an answer is as expected: the first thing that is not, a slower limit last.
@@ -250,9 +258,7 @@ impl Expectations {
     }
 
     fn judge_body(&self, seen: &Seen<'_>) -> Result<(), Failure> {
-        let by_rule =
-            self.rule.as_ref().is_some_and(|rule| ["body", "json"].iter().any(|name| rule.text().contains(name)));
-        if self.content.is_empty() && self.json.is_empty() && !by_rule {
+        if !self.looks_at_body() {
             return Ok(());
         }
         if !seen.answer.whole() {

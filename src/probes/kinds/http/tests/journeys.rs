@@ -448,6 +448,7 @@ async fn a_unix_socket_that_is_not_there_or_that_nobody_listens_on_is_told_apart
 #[case(json!({"http": {"url": "http://shop/", "redirects": {"max": 0}}}), "http.redirects.max")]
 #[case(json!({"http": {"url": "http://shop/", "connectTo": "a:b"}}), "http.connectTo")]
 #[case(json!({"http": {"url": "http://shop/", "connectTo": "metadata.google.internal"}}), "http.connectTo")]
+#[case(json!({"http": {"url": "http://shop/", "connectTo": "169.254.169.254:80"}}), "http.connectTo")]
 #[case(json!({"http": {"url": "http://shop/", "proxy": {"url": "https://proxy"}}}), "http.proxy.url")]
 #[case(json!({"http": {"url": "http://shop/", "proxy": {"url": "http://proxy/path"}}}), "http.proxy.url")]
 #[case(json!({"http": {"url": "http://shop/", "version": "2", "proxy": {"url": "http://proxy"}}}), "http.version")]
