@@ -145,7 +145,7 @@ pub struct App {
     past: Ledger,
     windows: WindowBook,
     board: Board,
-    archive: Arc<SqliteArchive>,
+    archive: Option<Arc<SqliteArchive>>,
     /// The directory of a history that goes with the process.
     _passing: Option<TempDir>,
     rules: RuleBook,
@@ -183,9 +183,16 @@ impl App {
             calendars::Options { keep_in, ..calendars::Options::default() },
         );
         starting.spawn(run);
-        let (archive, passing) = archive(&options.home, &clock).await?;
+        let (archive, passing) = match archive(&options.home, &clock).await {
+            Ok((archive, passing)) => (Some(archive), passing),
+            // It is evidence beside the runs' own records: without it probing and judging go on.
+            Err(error) => {
+                tracing::error!(%error, "The probes' history cannot be kept; only the recent past is known.");
+                (None, None)
+            }
+        };
         let probing = probes::Options {
-            archive: Some(Arc::clone(&archive) as Arc<dyn Archive>),
+            archive: archive.clone().map(|archive| archive as Arc<dyn Archive>),
             limits: options.probing,
             root: options.files.first().map(|path| files::directory(path)),
             maintenances: Some(Arc::new(away::Windows { book: windows.clone(), resources })),
@@ -255,7 +262,9 @@ impl App {
         self.home.metrics().register(registry);
         self.engine.register(registry);
         self.board.register(registry);
-        self.archive.metrics().register(registry);
+        if let Some(archive) = &self.archive {
+            archive.metrics().register(registry);
+        }
         self.windows.register(registry);
         if let Some(directory) = &self.directory {
             directory.register(registry);

@@ -96,14 +96,14 @@ fn reset() -> Event {
 }
 
 /// Follow what happens: runs created, decided and made void, overrides created and revoked, windows
-/// turned, hooks that tell something. An endless `text/event-stream`.
+/// and probes turned, hooks that tell something. An endless `text/event-stream`.
 #[utoipa::path(
     get,
     path = "/v1/events",
     tag = "events",
     params(("Last-Event-ID" = Option<String>, Header, description = "Where the last connection ended.")),
     responses(
-        (status = 200, description = "Events: `run.created`, `run.decided`, `run.void`, `override.created`, `override.revoked`, `window.turned`, `hook.event`, `reset`.", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events: `run.created`, `run.decided`, `run.void`, `override.created`, `override.revoked`, `window.turned`, `probe.turned`, `hook.event`, `reset`.", body = String, content_type = "text/event-stream"),
         (status = 503, description = "Too many subscribers.", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use probegate::api::{Probe, ProbeSpec};
+use probegate::store::StoreExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
@@ -79,4 +81,24 @@ async fn an_override_and_a_hook_s_event_are_told_of() {
         (kind.as_str(), data["metadata"]["eventMessage"].as_str()),
         ("hook.event", Some("New revision detected!"))
     );
+}
+
+#[tokio::test]
+async fn a_probe_that_turns_is_told_of_and_one_that_stays_is_not() {
+    let world = World::new().await;
+    let mut stream = Stream::open(&world, &[]).await;
+    let mut probe = Probe::new("checkout", ProbeSpec::default());
+    probe.metadata.namespace = Some("shop".to_owned());
+    let mut probe = world.store.create_as(&probe).await.unwrap();
+    for (state, reason) in [("up", "1 round"), ("up", "2 rounds"), ("down", "refused")] {
+        let since = "2026-11-21T18:00:00Z";
+        let status = json!({"state": state, "since": since, "reason": reason, "conditions": []});
+        probe.status = Some(serde_json::from_value(status).unwrap());
+        probe.metadata.resource_version = None;
+        probe = world.store.put_status_as(&probe).await.unwrap();
+    }
+    let (_, kind, data) = stream.next().await;
+    assert_eq!(kind, "probe.turned");
+    assert_eq!((&data["name"], &data["from"], &data["to"]), (&json!("checkout"), &json!("up"), &json!("down")));
+    assert_eq!(data["reason"], "refused");
 }
