@@ -23,6 +23,8 @@ const EXHAUSTED: [i32; 5] = [24, 23, 105, 12, 99];
 /// local firewall. Linux again.
 const NO_NETWORK: [i32; 4] = [101, 100, 1, 13];
 
+/// The first port that the system may give for our end of a connection; those below are for servers.
+const FIRST_FREE_PORT: u16 = 1_024;
 /// How long before the end of a round the wait for the resolver ends, so that it is the resolver
 /// that is named, and not the target.
 pub(super) const MARGIN: Duration = Duration::from_millis(2);
@@ -86,6 +88,9 @@ pub(in crate::probes) async fn connect_once(
         let connected =
             if rest == 1 { Ok(connecting.await) } else { timeout(trace.remaining() / rest, connecting).await };
         let failed = match connected {
+            Ok(Ok(stream)) if is_ourselves(&stream, address) => {
+                Failure::new(Reason::Refused, format!("no connection to {address}: nobody has this port but we"))
+            }
             Ok(Ok(stream)) => {
                 trace.fact("address", address.to_string());
                 trace.note(Line::Connected(address));
@@ -111,6 +116,12 @@ pub(in crate::probes) fn lookup_failure(error: &LookupError) -> Failure {
 
 fn connect_failure(address: SocketAddr, error: &io::Error) -> Failure {
     Failure::new(io_reason(error, Reason::Unreachable), format!("no connection to {address}: {error}"))
+}
+
+/// Whether a connection leads back to itself: a port of this machine that nobody listens on may be
+/// the one that we are given for our end, and then the system joins the two ends of one socket.
+fn is_ourselves(stream: &TcpStream, address: SocketAddr) -> bool {
+    address.port() >= FIRST_FREE_PORT && stream.local_addr().is_ok_and(|own| own == address)
 }
 
 /// Of the failures of two addresses the one that is told: a machine without IPv6 cannot try half of
@@ -153,6 +164,18 @@ mod tests {
     #[case(104, Reason::Reset)]
     fn an_error_of_the_system_has_its_reason(#[case] number: i32, #[case] reason: Reason) {
         assert_eq!(io_reason(&io::Error::from_raw_os_error(number), Reason::Protocol), reason);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_leads_back_to_itself_is_known() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let itself = socket.connect(address).await.unwrap();
+        assert!(is_ourselves(&itself, address));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert!(!is_ourselves(&TcpStream::connect(address).await.unwrap(), address));
     }
 
     #[rstest]

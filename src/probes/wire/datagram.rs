@@ -19,6 +19,9 @@ const MAX_DATAGRAM: usize = 65_535;
 /// a flood must not keep a round busy.
 const MAX_HEARD: usize = 64;
 
+/// How often another port of ours is tried where we were given the one that is probed.
+const MAX_BINDS: usize = 4;
+
 /// What a datagram that came back is.
 pub(in crate::probes) enum Heard<T> {
     /// The answer.
@@ -86,12 +89,19 @@ async fn send(address: SocketAddr, payload: &[u8], marks: &Arc<Marks>) -> io::Re
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     };
-    let socket = UdpSocket::bind(any).await?;
-    // From here on the system hands on datagrams of this address only, and tells when its port is shut.
-    socket.connect(address).await?;
-    socket.send(payload).await?;
-    marks.wrote();
-    Ok(socket)
+    for _ in 0..MAX_BINDS {
+        let socket = UdpSocket::bind(any).await?;
+        // From here on the system hands on datagrams of this address only, and tells when its port is shut.
+        socket.connect(address).await?;
+        // The port that we were given may be the very one that is probed on this machine, and nobody's:
+        // we would hear ourselves.
+        if socket.local_addr()? != address {
+            socket.send(payload).await?;
+            marks.wrote();
+            return Ok(socket);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody has this port but we"))
 }
 
 async fn receive<T>(

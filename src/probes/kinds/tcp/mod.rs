@@ -15,7 +15,7 @@ use crate::api::{ExchangeStep, ProbeSpec, TcpProbe};
 use crate::outbound::GuardedLookup;
 use crate::probes::result::Failure;
 use crate::probes::trace::Trace;
-use crate::probes::wire::{Place, Secure, connect};
+use crate::probes::wire::{Place, Secure, connect, connect_once};
 
 /// A text that is sent and one that is expected then, over any stream.
 pub(super) struct Talk {
@@ -29,12 +29,8 @@ impl Talk {
     /// # Errors
     /// An escape or an expression that is none.
     pub(super) fn compile(kind: &str, send: Option<&str>, expect: Option<&str>) -> Result<Self, SpecError> {
-        let (send_field, expect_field) = (format!("{kind}.send"), format!("{kind}.expect"));
         let mut groups = Groups::default();
-        let mut steps = Vec::new();
-        // The short form sends first; a step expects first.
-        steps.extend(Step::compile((&expect_field, None), (&send_field, send), &mut Groups::none(), false)?);
-        steps.extend(Step::compile((&expect_field, expect), (&send_field, None), &mut groups, false)?);
+        let steps = short(kind, send, expect, &mut groups)?;
         Ok(Self { steps, groups: groups.len() })
     }
 
@@ -56,6 +52,14 @@ impl Talk {
     }
 }
 
+/// The steps of the short form, which sends first and then expects, where a step expects first.
+fn short(kind: &str, send: Option<&str>, expect: Option<&str>, groups: &mut Groups) -> Result<Vec<Step>, SpecError> {
+    let (send_field, expect_field) = (format!("{kind}.send"), format!("{kind}.expect"));
+    let sends = Step::compile((&expect_field, None), (&send_field, send), &mut Groups::none(), false)?;
+    let expects = Step::compile((&expect_field, expect), (&send_field, None), groups, false)?;
+    Ok(sends.into_iter().chain(expects).collect())
+}
+
 struct Tcp {
     place: Place,
     lookup: GuardedLookup,
@@ -64,6 +68,8 @@ struct Tcp {
     secure: Option<(Secure, Vec<Step>)>,
     /// How many texts are caught on the way.
     groups: usize,
+    /// Whether it writes once at most.
+    once: bool,
 }
 
 /// Prepares a probe of this kind; `None` where the spec is of another.
@@ -75,11 +81,7 @@ fn prepare(spec: &TcpProbe, tools: &Tools) -> Result<Ready, SpecError> {
     let place = Place::parse("tcp.address", &spec.address, spec.family, None)?;
     let host = place.host.clone();
     let mut groups = Groups::default();
-    let mut steps = Vec::new();
-    // The short form sends first; a step expects first.
-    let (send, expect) = (spec.send.as_deref(), spec.expect.as_deref());
-    steps.extend(Step::compile(("tcp.expect", None), ("tcp.send", send), &mut Groups::none(), false)?);
-    steps.extend(Step::compile(("tcp.expect", expect), ("tcp.send", None), &mut groups, false)?);
+    let mut steps = short("tcp", spec.send.as_deref(), spec.expect.as_deref(), &mut groups)?;
     let turn = turning(&spec.steps)?;
     let mut clear_steps = if turn.is_some() { usize::MAX } else { 0 };
     for (place, step) in spec.steps.iter().enumerate() {
@@ -101,8 +103,9 @@ fn prepare(spec: &TcpProbe, tools: &Tools) -> Result<Ready, SpecError> {
     } else {
         None
     };
-    let tcp =
-        Arc::new(Tcp { place, lookup: tools.outbound.lookup().clone(), clear: steps, secure, groups: groups.len() });
+    let once = secure.is_none() && steps.iter().filter(|step| !step.send.is_empty()).count() <= 1;
+    let lookup = tools.outbound.lookup().clone();
+    let tcp = Arc::new(Tcp { place, lookup, clear: steps, secure, groups: groups.len(), once });
     let prober: Prober = Arc::new(move |trace| {
         let tcp = Arc::clone(&tcp);
         Box::pin(async move { tcp.round(trace).await })
@@ -123,7 +126,11 @@ fn turning(steps: &[ExchangeStep]) -> Result<Option<usize>, SpecError> {
 
 impl Tcp {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
-        let mut stream = connect(trace, &self.lookup, &self.place).await?;
+        let mut stream = if self.once {
+            connect_once(trace, &self.lookup, &self.place).await?
+        } else {
+            connect(trace, &self.lookup, &self.place).await?
+        };
         let mut exchange = Exchange::new(self.groups);
         if !self.clear.is_empty() {
             exchange.run(trace, &mut stream, &self.clear).await?;
