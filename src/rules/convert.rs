@@ -14,13 +14,16 @@ pub(super) const MAX_INPUT_BYTES: usize = 4 * 1024 * 1024;
 pub(super) const MAX_DEPTH: usize = 128;
 
 /// What is left of the limits on input.
-pub(super) struct Allowance {
+#[derive(Debug)]
+pub struct Allowance {
     values: usize,
     bytes: usize,
 }
 
 impl Allowance {
-    pub(super) const fn full() -> Self {
+    /// All of it.
+    #[must_use]
+    pub const fn full() -> Self {
         Self { values: MAX_INPUT_VALUES, bytes: MAX_INPUT_BYTES }
     }
 
@@ -38,7 +41,10 @@ impl Allowance {
 }
 
 /// JSON as a script sees it: `null` is `()`, and a number beyond 64 bits is a floating point one.
-pub(super) fn to_script(value: &Value, allowance: &mut Allowance) -> Result<Dynamic, ScriptError> {
+///
+/// # Errors
+/// The input is beyond what is left of `allowance`, or nested too deeply.
+pub fn to_script(value: &Value, allowance: &mut Allowance) -> Result<Dynamic, ScriptError> {
     to_script_at(value, allowance, 0)
 }
 
@@ -74,7 +80,10 @@ fn to_script_at(value: &Value, allowance: &mut Allowance, depth: usize) -> Resul
 }
 
 /// A script's value as JSON; `Err` names the type that JSON does not have.
-pub(super) fn to_json(value: &Dynamic) -> Result<Value, String> {
+///
+/// # Errors
+/// A value that JSON does not have, in words.
+pub fn to_json(value: &Dynamic) -> Result<Value, String> {
     to_json_at(value, 0)
 }
 
@@ -114,7 +123,8 @@ fn to_json_at(value: &Dynamic, depth: usize) -> Result<Value, String> {
 }
 
 /// What a value is, in words that a person knows from JSON.
-pub(super) fn type_name(value: &Dynamic) -> String {
+#[must_use]
+pub fn type_name(value: &Dynamic) -> String {
     let full = value.type_name();
     let name = match full.rsplit("::").next().unwrap_or(full) {
         "()" => "nothing",

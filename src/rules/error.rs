@@ -99,7 +99,8 @@ impl ScriptError {
     }
 
     /// The innermost cause, at the innermost place that is known.
-    pub(super) fn from_eval(error: &EvalAltResult) -> Self {
+    #[must_use]
+    pub fn from_eval(error: &EvalAltResult) -> Self {
         let (mut cause, mut position, mut path) = (error, error.position(), None);
         while let EvalAltResult::ErrorInFunctionCall(_, source, inner, _)
         | EvalAltResult::ErrorInModule(source, inner, _) = cause

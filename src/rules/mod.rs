@@ -24,6 +24,8 @@ mod rule;
 mod sandbox;
 mod time;
 
+pub use complaint::did_you_mean;
+pub use convert::{Allowance, to_json, to_script, type_name};
 pub use decision::{Decided, Decision};
 pub use error::{ScriptError, ScriptErrorKind};
 pub use examples::{
@@ -36,4 +38,5 @@ pub use parameters::{Parameter, ParameterError, ParameterKind, ParameterType};
 pub use rule::{BoundRule, Rule};
 pub use sandbox::{
     EVALUATION_BUDGET, MAX_ARRAY, MAX_CALL_LEVELS, MAX_EXPRESSION_DEPTH, MAX_MAP, MAX_OPERATIONS, MAX_STRING_BYTES,
+    STACK_BYTES, language,
 };

@@ -43,7 +43,7 @@ pub(super) const MAX_MODULES: usize = 16;
 
 /// The stack of an evaluation. Values may be nested [`MAX_ARRAY`] + [`MAX_MAP`] deep and are
 /// dropped, compared and printed by recursion; memory is only taken for what is touched.
-const STACK_BYTES: usize = 256 * 1024 * 1024;
+pub const STACK_BYTES: usize = 256 * 1024 * 1024;
 /// How many operations pass between two looks at the clock.
 const CLOCK_EVERY: u64 = 16;
 /// The most lines of a script's log that are kept, and the longest line.
@@ -57,8 +57,10 @@ thread_local! {
     static LOG: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An engine with all limits set and nothing registered but the harmless parts of the language.
-pub(super) fn engine() -> Engine {
+/// The harmless parts of the language with all limits on sizes and depths: what scripts of every
+/// kind stand on. How long they may run is for their own kind to say.
+#[must_use]
+pub fn language() -> Engine {
     let mut engine = Engine::new_raw();
     ArithmeticPackage::new().register_into_engine(&mut engine);
     LogicPackage::new().register_into_engine(&mut engine);
@@ -72,7 +74,6 @@ pub(super) fn engine() -> Engine {
     engine.register_fn("pad", pad);
 
     engine
-        .set_max_operations(MAX_OPERATIONS)
         .set_max_call_levels(MAX_CALL_LEVELS)
         .set_max_expr_depths(MAX_EXPRESSION_DEPTH, MAX_EXPRESSION_DEPTH)
         .set_max_string_size(MAX_STRING_BYTES)
@@ -82,6 +83,13 @@ pub(super) fn engine() -> Engine {
         .set_max_functions(MAX_FUNCTIONS)
         .set_max_modules(0)
         .disable_symbol("eval");
+    engine
+}
+
+/// The language of rules and expressions, with the limits on their time.
+pub(super) fn engine() -> Engine {
+    let mut engine = language();
+    engine.set_max_operations(MAX_OPERATIONS);
     engine.on_progress(|operations| (operations % CLOCK_EVERY == 0 && late()).then_some(Dynamic::UNIT));
     engine.on_print(log);
     engine.on_debug(|text, _, _| log(text));
