@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::{Exit, Global};
+use crate::config::NO_RULES_IN;
 use crate::rules::{Library, MAX_RULE_BYTES, MAX_RULE_FILES};
 
 /// What the command takes.
@@ -59,7 +60,7 @@ impl Origin {
 }
 
 /// Every `.rhai` file below `dir/rules` (below `dir` itself where it has no such folder), by its
-/// path from `dir`.
+/// path from `dir`; scripts of probes and load tests are none.
 fn rhai_files(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let inner = dir.join("rules");
     let (root, prefix) = match (inner.is_dir(), dir.file_name().is_some_and(|name| name == "rules")) {
@@ -76,6 +77,9 @@ fn rhai_files(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = entry.file_type()?;
             if name.starts_with('.') {
+                continue;
+            }
+            if kind.is_dir() && NO_RULES_IN.contains(&name.as_str()) {
                 continue;
             }
             if kind.is_dir() {

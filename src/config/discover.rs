@@ -13,6 +13,9 @@ pub const MAX_DIRECTORY_DEPTH: usize = 16;
 /// such as `/` from being searched for hours.
 pub const MAX_ENTRIES: usize = 100_000;
 
+/// Names of directories whose scripts are no rules: probes, load tests and the like run them.
+pub const NO_RULES_IN: [&str; 3] = ["probes", "load", "scripts"];
+
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
@@ -32,7 +35,7 @@ pub struct Found {
 pub(super) struct Discovered {
     /// Files of resources, in a stable order: that of the paths, and by name below each.
     pub(super) resources: Vec<Found>,
-    /// Rule files (`*.rhai`) below directories.
+    /// Rule files (`*.rhai`) below directories, but not below those of [`NO_RULES_IN`].
     pub(super) scripts: Vec<Found>,
     /// Directories that could not be searched, and limits that were met.
     pub(super) diagnostics: Vec<Diagnostic>,
@@ -81,7 +84,7 @@ impl Search {
     fn add(&mut self, file: Found) {
         let limit = self.found.resources.len() >= MAX_FILES;
         if file.path.extension().is_some_and(|extension| extension == "rhai") {
-            if self.found.scripts.len() < MAX_FILES {
+            if self.found.scripts.len() < MAX_FILES && may_be_rule(&file) {
                 self.found.scripts.push(file);
             }
         } else if !limit && !self.found.resources.iter().any(|old| old.named && old.path == file.path) {
@@ -144,6 +147,17 @@ impl Search {
             Ok(_) | Err(_) => {}
         }
     }
+}
+
+/// Whether a script is a rule: where it stands says so. A script that the user names is one.
+fn may_be_rule(file: &Found) -> bool {
+    let is_none = |name: &std::ffi::OsStr| NO_RULES_IN.iter().any(|directory| name == *directory);
+    let below = file.path.strip_prefix(&file.root).unwrap_or(&file.path);
+    let mut directories = below.parent().into_iter().flat_map(Path::iter);
+    // The library of probes may be the directory that was named, by whatever way.
+    let root = std::fs::canonicalize(&file.root).ok();
+    let in_root = root.as_deref().and_then(Path::file_name).is_some_and(is_none);
+    file.named || !(in_root || directories.any(is_none))
 }
 
 fn is_wanted(path: &Path) -> bool {

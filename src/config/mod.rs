@@ -25,7 +25,7 @@ mod watcher;
 
 pub use diagnostic::{Diagnostic, Position, Severity, nearest};
 pub use directory::{Directory, Following, Scripts};
-pub use discover::{Found, MAX_DIRECTORY_DEPTH, MAX_ENTRIES, MAX_FILES, PathError};
+pub use discover::{Found, MAX_DIRECTORY_DEPTH, MAX_ENTRIES, MAX_FILES, NO_RULES_IN, PathError};
 pub use document::Sourced;
 pub use env::{env, env_flag, env_path};
 pub use health::Health;

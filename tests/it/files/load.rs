@@ -30,3 +30,23 @@ fn a_list_holds_resources() {
     assert_eq!(messages(&loaded), Vec::<String>::new());
     assert_eq!(loaded.probes().count(), 1);
 }
+
+#[test]
+fn scripts_of_probes_and_load_tests_are_no_rules() {
+    let base = tempfile::tempdir().unwrap();
+    let rules = ["weekend.rhai", "rules/a.rhai", "rules/probesque/b.rhai"];
+    let others = ["probes/scripts/c.rhai", "rules/probes/d.rhai", "load/e.rhai", "scripts/f.rhai"];
+    for path in rules.iter().chain(&others) {
+        let path = base.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "fn decide(facts) { pass() }").unwrap();
+    }
+    let scripts = |path: PathBuf| load(&[path]).unwrap().scripts.into_keys().collect::<Vec<_>>();
+    assert_eq!(scripts(base.path().to_owned()), ["rules/a.rhai", "rules/probesque/b.rhai", "weekend.rhai"]);
+    // The library of probes itself, as people apply it.
+    assert_eq!(scripts(base.path().join("probes")), Vec::<String>::new());
+    // A directory above the one that is named says nothing.
+    std::fs::create_dir_all(base.path().join("load/config/rules")).unwrap();
+    std::fs::write(base.path().join("load/config/rules/g.rhai"), "fn decide(facts) { pass() }").unwrap();
+    assert_eq!(scripts(base.path().join("load/config")), ["rules/g.rhai"]);
+}
