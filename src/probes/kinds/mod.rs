@@ -1,11 +1,14 @@
 //! The table of kinds: one file each, one function type.
 
 mod dns;
+mod grpc;
 mod http;
+mod icmp;
 mod tcp;
 mod tls;
 mod udp;
 mod unix;
+mod websocket;
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -35,6 +38,9 @@ const KINDS: &[(&str, Compiler)] = &[
     ("dns", dns::compile),
     ("udp", udp::compile),
     ("unix", unix::compile),
+    ("grpc", grpc::compile),
+    ("icmp", icmp::compile),
+    ("websocket", websocket::compile),
 ];
 
 /// What kinds need of the rest of the program.

@@ -2,15 +2,19 @@
 
 mod connect;
 mod datagram;
+mod headers;
 mod place;
 mod secure;
 mod text;
+mod transport;
 
-pub(super) use connect::{connect, connect_once, io_reason};
+pub(super) use connect::{connect, connect_once, io_reason, lookup_failure, resolve};
 pub(super) use datagram::{Heard, ask};
+pub(super) use headers::Headers;
 pub(super) use place::Place;
 pub(super) use secure::{Secure, Shown, check_alpn, valid_until};
 pub(super) use text::{expression, show, unescape};
+pub(super) use transport::transport_failure;
 
 /// How much memory a compiled expression may take.
 pub(super) const MAX_REGEX: usize = 1 << 20;

@@ -6,6 +6,9 @@ pub mod servers;
 mod tcp;
 mod tls;
 mod udp;
+mod grpc;
+mod icmp;
+mod websocket;
 pub mod world;
 
 use std::net::TcpStream;
