@@ -141,6 +141,29 @@ impl Trace {
         }
     }
 
+    /// Notes what happened at another time of the round than now.
+    pub fn log_at(&mut self, at: Instant, line: impl AsRef<str>) {
+        if self.log.0.len() < MAX_LOG {
+            let micros = u32::try_from(at.saturating_duration_since(self.start).as_micros()).unwrap_or(u32::MAX);
+            self.log.0.push((micros, Line::Text(cut(line.as_ref()).into())));
+        }
+    }
+
+    /// Takes over phases that were timed apart since the current one began; what is left of the time
+    /// since then belongs to the current one. The round stands in `phase` then, where one is given.
+    pub fn absorb(&mut self, inner: &Durations, phase: Option<Phase>) {
+        let now = Instant::now();
+        let rest = now.saturating_duration_since(self.phase_start).saturating_sub(inner.total());
+        self.durations.add(self.phase, rest);
+        for phase in Phase::ALL {
+            if let Some(duration) = inner.get(*phase) {
+                self.durations.add(*phase, duration);
+            }
+        }
+        self.phase = phase.unwrap_or(self.phase);
+        self.phase_start = now;
+    }
+
     /// The current phase.
     #[must_use]
     pub const fn phase(&self) -> Phase {
@@ -303,6 +326,20 @@ mod tests {
         let millis = |phase| seen.durations.get(phase).map(|duration| duration.as_millis());
         assert_eq!((millis(Phase::Request), millis(Phase::Processing)), (Some(20), Some(40)));
         assert_eq!((millis(Phase::Transfer), millis(Phase::Tls)), (Some(0), Some(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn phases_that_were_timed_apart_are_taken_over_and_the_rest_is_the_current_ones() {
+        let mut trace = Trace::begin(Duration::from_secs(5));
+        trace.enter(Phase::Processing);
+        tokio::time::advance(Duration::from_millis(100)).await;
+        let mut inner = Durations::default();
+        inner.add(Phase::Connect, Duration::from_millis(30));
+        trace.absorb(&inner, Some(Phase::Connect));
+        let seen = trace.finish(Some(Err(Failure::new(Reason::Refused, "no"))));
+        assert_eq!(seen.durations.get(Phase::Processing), Some(Duration::from_millis(70)));
+        assert_eq!(seen.durations.get(Phase::Connect), Some(Duration::from_millis(30)));
+        assert_eq!(seen.phase, Some(Phase::Connect));
     }
 
     #[test]

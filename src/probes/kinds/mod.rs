@@ -4,6 +4,7 @@ mod dns;
 mod grpc;
 mod http;
 mod icmp;
+mod script;
 mod tcp;
 mod tls;
 mod udp;
@@ -41,6 +42,7 @@ const KINDS: &[(&str, Compiler)] = &[
     ("grpc", grpc::compile),
     ("icmp", icmp::compile),
     ("websocket", websocket::compile),
+    ("script", script::compile),
 ];
 
 /// What kinds need of the rest of the program.

@@ -4,15 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use probegate::api::{Probe, ProbeSpec};
-use probegate::probes::{compile, plan};
+use probegate::probes::{Tools, compile, plan};
 
 use super::peers::outbound;
 use super::real::Real;
 use super::world::tools;
 
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("probes")
+}
+
 fn library() -> Vec<(PathBuf, Probe)> {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("probes");
-    let files = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = std::fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files
         .flat_map(|path| {
@@ -33,10 +36,12 @@ fn named(name: &str) -> ProbeSpec {
 fn every_ready_made_probe_can_be_made() {
     let library = library();
     assert!(library.len() >= 8, "only {}", library.len());
+    // Scripts stand beside the probes that run them.
+    let tools = Tools { root: Some(directory()), ..tools(&outbound()) };
     for (path, probe) in library {
         let path = path.display();
         plan(&probe.spec).unwrap_or_else(|error| panic!("{path}: {error}"));
-        if let Err(error) = compile(&probe.spec, Duration::from_secs(1), &tools(&outbound())) {
+        if let Err(error) = compile(&probe.spec, Duration::from_secs(1), &tools) {
             panic!("{path}: {error}");
         }
         let labels = probe.metadata.labels.unwrap_or_default();

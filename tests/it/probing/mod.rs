@@ -1,13 +1,14 @@
 //! Probes against the real servers that Debian has.
 
 mod dns;
+mod grpc;
 mod http;
+mod icmp;
+mod script;
 pub mod servers;
 mod tcp;
 mod tls;
 mod udp;
-mod grpc;
-mod icmp;
 mod websocket;
 pub mod world;
 
