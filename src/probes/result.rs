@@ -148,6 +148,11 @@ impl Serialize for Log {
 pub struct Facts(Vec<(&'static str, Value)>);
 
 impl Facts {
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.0.reserve(more);
+    }
+
     /// Sets one.
     pub fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         let value = value.into();

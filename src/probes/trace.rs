@@ -76,6 +76,12 @@ impl Trace {
         }
     }
 
+    /// Makes room for as many facts and lines as a usual round notes, at once.
+    pub fn reserve(&mut self, facts: usize, lines: usize) {
+        self.facts.reserve(facts);
+        self.log.0.reserve(lines);
+    }
+
     /// When the round ends.
     #[must_use]
     pub const fn deadline(&self) -> Instant {

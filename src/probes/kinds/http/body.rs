@@ -51,6 +51,16 @@ impl Sink {
         self.kept.extend_from_slice(data.get(..room).unwrap_or(data));
     }
 
+    /// Takes the whole body, where nothing has come yet and all of it matters; otherwise leaves it.
+    fn takes(&mut self, data: &mut Vec<u8>) -> bool {
+        if self.received > 0 || data.len() > self.wants.content {
+            return false;
+        }
+        self.received = data.len() as u64;
+        self.kept = std::mem::take(data);
+        true
+    }
+
     /// Whether more than matters has come.
     pub(super) const fn enough(&self) -> bool {
         self.received > self.wants.length && self.received > MAX_BODY as u64
@@ -104,6 +114,18 @@ impl Decoder {
             Self::Chunked(chunked) => chunked.feed(input, sink)?,
         }
         Ok(())
+    }
+
+    /// [`Decoder::feed`], but a body that came as a whole is kept as it stands and not copied.
+    ///
+    /// # Errors
+    /// As [`Decoder::feed`].
+    pub(super) fn feed_all(&mut self, input: &mut Vec<u8>, sink: &mut Sink) -> Result<(), BodyError> {
+        if matches!(self, Self::Length(left) if *left == input.len() as u64) && sink.takes(input) {
+            *self = Self::Length(0);
+            return Ok(());
+        }
+        self.feed(input, sink)
     }
 
     /// Whether the body has ended.
@@ -260,6 +282,18 @@ mod tests {
         assert_eq!(decoder.close(), Err(BodyError::Short(5)));
         assert_eq!(Decoder::new(Framing::Chunked).close(), Err(BodyError::ShortChunks));
         assert_eq!(Decoder::new(Framing::Close).close(), Ok(()));
+    }
+
+    #[test]
+    fn a_body_that_came_as_a_whole_is_kept_as_it_stands() {
+        for (length, content, left) in [(4, MAX_BODY, 0), (3, MAX_BODY, 4), (4, 3, 4), (9, MAX_BODY, 4)] {
+            let mut sink = Sink::new(Wants { content, length: 0 });
+            let (mut decoder, mut input) = (Decoder::new(Framing::Length(length)), b"body".to_vec());
+            decoder.feed_all(&mut input, &mut sink).unwrap();
+            assert_eq!((input.len(), sink.received), (left, length.min(4)));
+            assert_eq!(sink.kept, b"body".get(..content.min(usize::try_from(length.min(4)).unwrap())).unwrap());
+            assert_eq!(decoder.ended(), length <= 4);
+        }
     }
 
     #[test]

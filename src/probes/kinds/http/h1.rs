@@ -137,7 +137,7 @@ async fn body<S: AsyncRead + Unpin>(
     let mut sink = Sink::new(sending.wants);
     let mut input = rest;
     let ended = loop {
-        let fed = decoder.feed(&input, &mut sink);
+        let fed = decoder.feed_all(&mut input, &mut sink);
         if let Err(error) = fed {
             trace.fact("bodyBytes", sink.received);
             return Err(no_body(&error, status));

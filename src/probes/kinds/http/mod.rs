@@ -45,6 +45,10 @@ use crate::probes::wire::connect_once;
 
 pub(super) use over_unix::OverUnix;
 
+/// The facts of a usual answer, and the lines of its log.
+const USUAL_FACTS: usize = 8;
+const USUAL_LINES: usize = 6;
+
 /// A compiled probe.
 struct Http {
     way: Way,
@@ -81,6 +85,7 @@ pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, S
 
 impl Http {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
+        trace.reserve(USUAL_FACTS, USUAL_LINES);
         let Some(bytes) = &self.ready else {
             return Box::pin(self.long_round(trace)).await;
         };
