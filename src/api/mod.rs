@@ -24,8 +24,8 @@ pub use gate::{
     ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
 };
 pub use names::{
-    ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION,
-    LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
+    ANNOTATION_MODULE, ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION,
+    LABEL_REVISION, LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
 };
 pub use probe::{
     BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,

@@ -23,6 +23,8 @@ pub const LABEL_GATE: &str = "probegate.io/gate";
 pub const LABEL_CHANGE: &str = "probegate.io/change";
 /// On a resource that came from a file: the file and line.
 pub const ANNOTATION_SOURCE: &str = "probegate.io/source";
+/// On a probe: the name of the `blackbox_exporter` module that it stands for at `/probe`.
+pub const ANNOTATION_MODULE: &str = "probegate.io/module";
 
 /// What the store and the engine need of every kind.
 ///

@@ -3,6 +3,7 @@
 
 mod away;
 mod files;
+mod probing;
 mod rulebook;
 mod serving;
 
@@ -16,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+use probing::Probing;
 use rulebook::RuleBook;
 pub use serving::{Bound, Serving};
 
-use crate::api::{Gate, Override, Probe, ReleaseWindow, Resource};
+use crate::api::{Gate, Override, ReleaseWindow, Resource};
 use crate::calendars::{self, WindowBook};
 use crate::checks::Table;
 use crate::checks::metric::MetricKind;
@@ -33,9 +35,9 @@ use crate::engine::{Engine, Parts};
 use crate::outbound::{Outbound, Secrets};
 pub use crate::probes::Limits;
 use crate::probes::history::sqlite::SqliteArchive;
-use crate::probes::history::{self, Archive, ArchiveError};
-use crate::probes::{self, Board};
-use crate::server::{AccessError, TlsError};
+use crate::probes::history::{self, ArchiveError};
+use crate::probes::Board;
+use crate::server::{AccessError, Prober, TlsError};
 use crate::store::sqlite::{self, OpenError, Retention, SqliteStore};
 use crate::store::{Cache, Ledger, Store, StoreError};
 
@@ -145,6 +147,7 @@ pub struct App {
     past: Ledger,
     windows: WindowBook,
     board: Board,
+    resident: Prober,
     archive: Option<Arc<SqliteArchive>>,
     /// The directory of a history that goes with the process.
     _passing: Option<TempDir>,
@@ -183,30 +186,9 @@ impl App {
             calendars::Options { keep_in, ..calendars::Options::default() },
         );
         starting.spawn(run);
-        let (archive, passing) = match archive(&options.home, &clock).await {
-            Ok((archive, passing)) => (Some(archive), passing),
-            // It is evidence beside the runs' own records: without it probing and judging go on.
-            Err(error) => {
-                tracing::error!(%error, "The probes' history cannot be kept; only the recent past is known.");
-                (None, None)
-            }
-        };
-        let probing = probes::Options {
-            archive: archive.clone().map(|archive| archive as Arc<dyn Archive>),
-            limits: options.probing,
-            root: options.files.first().map(|path| files::directory(path)),
-            maintenances: Some(Arc::new(away::Windows { book: windows.clone(), resources })),
-        };
-        let prober = probes::Engine::new(
-            Arc::clone(&store),
-            starting.cache::<Probe>(),
-            outbound.clone(),
-            Arc::clone(&clock),
-            probing,
-        )
-        .map_err(|error| AppError::Task { doing: "starting the probing threads", why: error.to_string() })?;
-        let board = prober.board();
-        starting.spawn(prober.run());
+        let Probing { resident, archive, passing } =
+            starting.probing(&options, &outbound, away::Windows { book: windows.clone(), resources }).await?;
+        let board = resident.board.clone();
         gates.wait_synced().await;
         overrides.wait_synced().await;
         windows.wait_synced().await;
@@ -247,6 +229,7 @@ impl App {
             past,
             windows,
             board,
+            resident,
             archive,
             _passing: passing,
             rules,

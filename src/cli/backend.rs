@@ -43,6 +43,33 @@ pub(super) struct BackendArgs {
     secrets: Option<PathBuf>,
 }
 
+/// A server, for commands that work on one alone.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Where")]
+pub(super) struct ServerArgs {
+    /// The server, such as <https://probegate.example>.
+    #[arg(long, value_name = "URL", env = "PROBEGATE_SERVER")]
+    server: Option<Url>,
+    /// A file with the token for the server.
+    #[arg(long, value_name = "FILE", env = "PROBEGATE_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// The token for the server; a flag would show it to everybody on the machine.
+    #[arg(long, hide = true, env = "PROBEGATE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A file with the certificates to trust for the server, in PEM.
+    #[arg(long, value_name = "FILE", env = "PROBEGATE_CA_FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// A client of the server.
+    pub(super) async fn client(self) -> anyhow::Result<Client> {
+        let url = self.server.context("say which server: --server URL, or PROBEGATE_SERVER")?;
+        let token = token(self.token, self.token_file).await?;
+        Ok(Client::new(Address { url, token, ca_file: self.ca_file }).await?)
+    }
+}
+
 /// Where a command works, made ready.
 pub(super) enum Backend {
     /// Here.

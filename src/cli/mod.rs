@@ -5,9 +5,11 @@ mod check;
 mod crds;
 mod demo;
 mod exit;
+mod files;
 mod global;
 mod output;
 mod overrides;
+mod probe;
 mod question;
 mod rule;
 mod run;
@@ -59,6 +61,7 @@ pub struct Cli {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and it lives as long as the program")]
 enum Command {
     /// Run the demo: three changes through a gate, with the report.
     Demo(demo::Args),
@@ -66,6 +69,8 @@ enum Command {
     Serve(serve::Args),
     /// Ask a gate and exit with its verdict.
     Check(check::Args),
+    /// Probe an address or the probes of files, once.
+    Probe(probe::Args),
     /// Look at runs, follow one, cancel one.
     Run(run::Args),
     /// List release windows and freezes, and explain them.
@@ -121,6 +126,7 @@ async fn dispatch(command: Command, global: &Global) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(args, global).await,
         Command::Serve(args) => serve::run(args, global).await,
         Command::Check(args) => check::run(args, global).await,
+        Command::Probe(args) => probe::run(args, global).await,
         Command::Run(args) => run::run(args, global).await,
         Command::Window(args) => window::run(args, global).await,
         Command::Override(args) => overrides::run(args, global).await,

@@ -1,19 +1,15 @@
 //! `probegate validate`.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use serde::Serialize;
 
+use super::files;
 use super::output::{Case, CaseResult, Page, Place, Render, Suite, Tone};
 use super::{Exit, Global};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Diagnostic, Judgement, Loaded, MAX_FILE_BYTES, Severity, judge, load_with};
-
-/// What standard input is called in messages.
-const STDIN: &str = "<stdin>";
+use crate::config::{Diagnostic, Judgement, Loaded, Severity, judge};
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -46,22 +42,11 @@ struct Found {
 }
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let loaded = tokio::task::spawn_blocking(move || read(&args).map(|loaded| (loaded, args))).await?;
+    let loaded = tokio::task::spawn_blocking(move || files::load(&args.paths).map(|loaded| (loaded, args))).await?;
     let (loaded, args) = loaded?;
     let found = found(&loaded, &args);
     global.printer().print(&found)?;
     Ok(if found.valid { Exit::Pass } else { Exit::Block })
-}
-
-fn read(args: &Args) -> anyhow::Result<Loaded> {
-    let (input, paths): (Vec<_>, Vec<_>) = args.paths.iter().cloned().partition(|path| path.as_os_str() == "-");
-    let mut texts = Vec::new();
-    if !input.is_empty() {
-        let mut text = Vec::new();
-        std::io::stdin().take(MAX_FILE_BYTES + 1).read_to_end(&mut text).context("while reading standard input")?;
-        texts.push((STDIN.to_owned(), text));
-    }
-    Ok(load_with(&paths, texts)?)
 }
 
 fn found(loaded: &Loaded, args: &Args) -> Found {

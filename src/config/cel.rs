@@ -45,6 +45,11 @@ fn text<'a>(node: &'a Node, field: &str) -> &'a str {
     node.get(field).and_then(Node::text).unwrap_or("")
 }
 
+/// A whole number; 1 where there is none.
+fn number(node: &Node, field: &str) -> i64 {
+    text(node, field).parse().unwrap_or(1)
+}
+
 /// The rules by their text. `self == oldSelf` is about two states of a resource: whoever changes
 /// one judges it, a file alone has only one.
 const COUNTERPARTS: &[(&str, Judge)] = &[
@@ -65,10 +70,33 @@ const COUNTERPARTS: &[(&str, Judge)] = &[
     }),
     ("has(self.max) || has(self.min)", |node| has(node, "max") || has(node, "min")),
     ("has(self.value) != has(self.secretFile)", |node| has(node, "value") != has(node, "secretFile")),
-    ("[has(self.http), has(self.tcp)].filter(x, x).size() == 1", |node| count(node, &["http", "tcp"]) == 1),
+    (
+        "[has(self.http), has(self.tcp), has(self.tls), has(self.dns), has(self.grpc), has(self.icmp), has(self.websocket), has(self.udp), has(self.unix), has(self.script)].filter(x, x).size() == 1",
+        |node| {
+            let kinds = ["http", "tcp", "tls", "dns", "grpc", "icmp", "websocket", "udp", "unix", "script"];
+            count(node, &kinds) == 1
+        },
+    ),
+    ("[has(self.basic), has(self.bearer), has(self.oauth2)].filter(x, x).size() == 1", |node| {
+        count(node, &["basic", "bearer", "oauth2"]) == 1
+    }),
+    ("!(has(self.equals) && has(self.matches))", |node| count(node, &["equals", "matches"]) < 2),
+    ("!has(self.http) || (!has(self.send) && !has(self.expect))", |node| {
+        !has(node, "http") || count(node, &["send", "expect"]) == 0
+    }),
+    ("has(self.static) || has(self.file) || has(self.dns)", |node| count(node, &["static", "file", "dns"]) > 0),
+    ("!has(self.of) || self.of >= self.failures", |node| {
+        !has(node, "of") || number(node, "of") >= number(node, "failures")
+    }),
+    ("!has(self.of) || self.of >= self.successes", |node| {
+        !has(node, "of") || number(node, "of") >= number(node, "successes")
+    }),
+    ("has(self.max) || has(self.timesUsual)", |node| count(node, &["max", "timesUsual"]) > 0),
+    ("has(self.names) || has(self.matchLabels)", |node| count(node, &["names", "matchLabels"]) > 0),
+    ("has(self.file) != has(self.source)", |node| has(node, "file") != has(node, "source")),
     ("!has(self.batch) || self.batch.index <= self.batch.total", |node| {
-        let number = |field| node.get("batch").map_or(1, |batch| text(batch, field).parse::<i64>().unwrap_or(1));
-        !has(node, "batch") || number("index") <= number("total")
+        let batch = |field| node.get("batch").map_or(1, |batch| number(batch, field));
+        !has(node, "batch") || batch("index") <= batch("total")
     }),
     ("self.type == 'freeze' || has(self.schedule)", |node| text(node, "type") == "freeze" || has(node, "schedule")),
     (

@@ -81,7 +81,7 @@ pub(super) fn read(file: &str, bytes: &[u8], named: bool) -> FileContent {
 }
 
 /// The text of a file: UTF-8, with or without a byte order mark.
-fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
+pub(super) fn decode<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a str, Box<Diagnostic>> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let good = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = good.split(|byte| *byte == b'\n').count();

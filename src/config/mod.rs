@@ -6,6 +6,7 @@
 //! `api`, and `judge` (how the resources fit together).
 
 mod apply;
+pub mod blackbox;
 mod cel;
 mod diagnostic;
 mod directory;

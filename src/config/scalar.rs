@@ -38,6 +38,13 @@ pub enum Scalar {
         /// Whether it stands without quotes.
         plain: bool,
     },
+    /// Bytes in base64 (`!!binary`), in files of others alone.
+    Binary {
+        /// As typed.
+        text: String,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
 }
 
 impl Scalar {
@@ -73,7 +80,8 @@ impl Scalar {
             | Self::Bool { text, .. }
             | Self::Integer { text, .. }
             | Self::Float { text }
-            | Self::Text { text, .. } => text,
+            | Self::Text { text, .. }
+            | Self::Binary { text, .. } => text,
         }
     }
 
@@ -86,6 +94,7 @@ impl Scalar {
             Self::Bool { .. } => format!("the boolean `{text}`"),
             Self::Integer { .. } | Self::Float { .. } => format!("the number `{text}`"),
             Self::Text { .. } => format!("the text `{text}`"),
+            Self::Binary { bytes, .. } => format!("{} bytes", bytes.len()),
         }
     }
 }

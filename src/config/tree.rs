@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use base64::Engine as _;
 use serde_saphyr::granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use super::diagnostic::{Diagnostic, Position, shorten};
@@ -103,19 +104,27 @@ impl Node {
 
 /// Reads every document of a text. The documents before the first error are returned beside it.
 pub(super) fn parse(file: &str, text: &str) -> (Vec<Node>, Option<Diagnostic>) {
+    build(Builder::new(file), text)
+}
+
+/// As [`parse`], for a file of another program: it may hold bytes (`!!binary`).
+pub(super) fn parse_foreign(file: &str, text: &str) -> (Vec<Node>, Option<Diagnostic>) {
+    build(Builder { foreign: true, ..Builder::new(file) }, text)
+}
+
+fn build(mut builder: Builder<'_>, text: &str) -> (Vec<Node>, Option<Diagnostic>) {
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.flow_nesting_limit = MAX_DEPTH;
     options.block_nesting_limit = MAX_DEPTH;
     options.simple_key_max_lookahead = MAX_KEY_CHARS;
-    let mut builder = Builder::new(file);
     for next in Parser::with_options(StrInput::new(text), options) {
         let step = match next {
             Ok((event, span)) => builder.take(event, span),
             Err(error) => {
                 let marker = *error.marker();
                 let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
-                Err(Box::new(Diagnostic::error("syntax", file, at, syntax_message(text, at, &error.info()))))
+                Err(builder.error("syntax", at, syntax_message(text, at, &error.info())))
             }
         };
         if let Err(mut error) = step {
@@ -167,6 +176,7 @@ struct Builder<'a> {
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     aliases: usize,
+    foreign: bool,
 }
 
 fn position(span: &Span) -> Position {
@@ -175,7 +185,15 @@ fn position(span: &Span) -> Position {
 
 impl<'a> Builder<'a> {
     fn new(file: &'a str) -> Self {
-        Self { file, documents: Vec::new(), open: Vec::new(), anchors: HashMap::new(), nodes: 0, aliases: 0 }
+        Self {
+            file,
+            documents: Vec::new(),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            aliases: 0,
+            foreign: false,
+        }
     }
 
     fn error(&self, rule: &'static str, at: Position, message: impl Into<String>) -> Box<Diagnostic> {
@@ -307,6 +325,12 @@ impl<'a> Builder<'a> {
         match suffix {
             "str" | "" => Ok(Scalar::quoted(text)),
             "int" | "float" | "bool" | "null" => Ok(Scalar::plain(text)),
+            "binary" if self.foreign => {
+                let packed: String = text.split_whitespace().collect();
+                let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
+                let bytes = bytes.map_err(|error| self.error("syntax", at, format!("not base64: {error}")))?;
+                Ok(Scalar::Binary { text: text.to_owned(), bytes })
+            }
             _ => Err(self.unknown_tag(&name, at)),
         }
     }

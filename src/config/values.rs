@@ -242,7 +242,7 @@ impl Walk<'_> {
                     }
                     Value::Number(value.clone())
                 }
-                Scalar::Text { text, .. } => Value::String(text.clone()),
+                Scalar::Text { text, .. } | Scalar::Binary { text, .. } => Value::String(text.clone()),
                 Scalar::Float { text } => {
                     let number = text.parse().ok().and_then(serde_json::Number::from_f64);
                     if number.is_none() {

@@ -8,9 +8,12 @@
 //! its answers in its log lines, so that a probe of a metadata service would hand out credentials.
 
 pub mod aggregate;
+mod check;
+pub mod exposition;
 pub mod history;
 pub mod kinds;
 pub mod machine;
+mod once;
 mod plan;
 mod resident;
 mod result;
@@ -22,13 +25,15 @@ mod view;
 mod wire;
 mod words;
 
+pub use check::{address_field, check};
 pub use kinds::{Compiled, SpecError, Tools, compile};
+pub use once::{Once, Prepared};
 pub use plan::{Plan, plan};
 pub use resident::{
     Away, Board, Engine, ExpandError, History, Limits, Made, Maintenances, Options, RunError, Step, TargetPast,
     Transition, expand,
 };
 pub use result::{Durations, Facts, Failure, Judgement, Line, Log, Observation, Phase, Reason};
-pub use targets::{MAX_TARGETS, bind, own_target};
+pub use targets::{MAX_FILE as MAX_TARGETS_FILE, MAX_TARGETS, bind, own_target};
 pub use trace::Trace;
 pub use view::{ProbeSelector, ProbeView, Round, TargetView};

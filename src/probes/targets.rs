@@ -10,7 +10,7 @@ use crate::api::ProbeSpec;
 /// The most targets of one probe: a service with more is probed through its own front.
 pub const MAX_TARGETS: usize = 1_000;
 /// The longest file of targets: as many lines as there may be targets, of ordinary length.
-pub(super) const MAX_FILE: usize = 256 * 1024;
+pub const MAX_FILE: usize = 256 * 1024;
 
 /// The target of a spec without `targets`: what stands in the kind's own field, without credentials.
 #[must_use]

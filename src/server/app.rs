@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Deps;
 use super::access::Caller;
 use super::audit::{self, Deed};
+use super::blackbox::Scrapes;
 use super::events::Hub;
 use super::limits::MAX_AUDITED;
 use crate::engine::{Answer, AskError};
@@ -28,6 +29,7 @@ pub(super) struct App {
     pub(super) hub: Hub,
     pub(super) stop: CancellationToken,
     pub(super) openapi: Bytes,
+    pub(super) scrapes: Scrapes,
     /// Answers that were delivered before, by a hash of run and verdict: a caller that polls fills
     /// no audit log.
     delivered: Mutex<LruCache<u64, ()>>,
@@ -41,6 +43,7 @@ impl App {
             hub: Hub::new(),
             stop,
             openapi: super::openapi::document(),
+            scrapes: Scrapes::new(),
             delivered: Mutex::new(LruCache::new(room)),
         }
     }

@@ -59,6 +59,15 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_LABEL_KEY: usize = 317;
 /// The longest value of a label, as Kubernetes has it.
 pub const MAX_LABEL_VALUE: usize = 63;
+/// Rounds for `/probe` at one time: each has a socket and, with TLS, about 50 KB; more wait their turn.
+pub const MAX_SCRAPES: usize = 256;
+/// The longest round for `/probe`: Prometheus waits a minute at most unless somebody has set more.
+pub const MAX_SCRAPE: Duration = Duration::from_secs(60);
+/// How much sooner than Prometheus a round for `/probe` gives up, so that its answer arrives.
+pub const SCRAPE_MARGIN: Duration = Duration::from_millis(500);
+/// Modules that are kept compiled, one for each target: a Prometheus asks about the same ones again
+/// and again.
+pub const MAX_PREPARED: usize = 4_096;
 /// Items of a page that names no `limit`.
 pub const DEFAULT_PAGE: usize = 50;
 /// The most items of a page: about 1 MB of summaries.

@@ -13,6 +13,7 @@ mod admin;
 mod api;
 mod app;
 mod audit;
+mod blackbox;
 mod events;
 mod front;
 mod health;
@@ -41,6 +42,10 @@ use tower::ServiceExt;
 pub use access::{Access, AccessError, Scope, require_loopback};
 pub use api::check::CheckRequest;
 pub use api::overrides::{OverrideList, OverrideRequest};
+pub use api::probes::{
+    PastFailure, PastLatency, PastStep, PastSummary, PastTurn, PastWindow, ProbeDetail, ProbeHistory, ProbeList,
+    ProbeRun, ProbeRuns, ProbeSummary, ProbeTarget, TargetCounts, TargetHistory,
+};
 pub use api::runs::{CancelRequest, RunList, RunSummary};
 pub use api::windows::{WindowExplanation, WindowList, WindowSummary};
 pub use audit::TARGET as AUDIT_TARGET;
@@ -53,14 +58,26 @@ pub use problem::{Kind as ProblemKind, Problem};
 pub use routes::routes;
 pub use tls::{Tls, TlsError};
 
-use crate::api::Override;
+use crate::api::{Override, Probe};
 use crate::clock::Clock;
 use crate::engine::Ask;
+use crate::probes::{Board, Tools};
 use crate::store::{Cache, Ledger, Store};
 use crate::windows::Compiled;
 
 /// The windows as they stand now, such as `Arc::new(move || book.current())`.
 pub type WindowsNow = Arc<dyn Fn() -> Arc<Vec<Arc<Compiled>>> + Send + Sync>;
+
+/// What the server needs of the probes.
+#[derive(Clone)]
+pub struct Prober {
+    /// How they stand, their past, and runs by hand.
+    pub board: Board,
+    /// The probes themselves: some of them are modules of `/probe`.
+    pub modules: Cache<Probe>,
+    /// What rounds for `/probe` are made with.
+    pub tools: Tools,
+}
 
 /// What the server stands on.
 #[derive(Clone)]
@@ -75,6 +92,8 @@ pub struct Deps {
     pub past: Ledger,
     /// Every override.
     pub overrides: Cache<Override>,
+    /// The probes.
+    pub probes: Prober,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who may do what.

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-use super::api::{check, overrides, runs, windows};
+use super::api::{check, overrides, probes, runs, windows};
 use super::app::App;
 use super::problem::Problem;
-use super::{events, hooks};
+use super::{blackbox, events, hooks};
 
 /// A run with its full evidence. Its schema is the resource's own.
 #[derive(utoipa::ToSchema)]
@@ -35,6 +35,7 @@ pub(super) struct Override;
         (name = "runs", description = "What was asked and decided, with the evidence."),
         (name = "windows", description = "Release windows and freezes."),
         (name = "overrides", description = "Audited exceptions."),
+        (name = "probes", description = "The resident probes, their past, and rounds by hand."),
         (name = "events", description = "What happens, as it happens."),
         (name = "hooks", description = "The rollout controllers' own ways to ask."),
     ),
@@ -52,6 +53,14 @@ pub(super) struct Override;
         overrides::show,
         overrides::create,
         overrides::revoke,
+        probes::list,
+        probes::show,
+        probes::show_by_name,
+        probes::history,
+        probes::history_by_name,
+        probes::run,
+        probes::run_by_name,
+        blackbox::probe,
         events::stream,
         hooks::flagger::answer,
         hooks::argo::answer_body,

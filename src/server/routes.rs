@@ -7,11 +7,11 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
-use super::api::{check, overrides, runs, windows};
+use super::api::{check, overrides, probes, runs, windows};
 use super::app::App;
-use super::limits::{HOOK_TIMEOUT, MAX_WAIT, REQUEST_TIMEOUT};
+use super::limits::{HOOK_TIMEOUT, MAX_SCRAPE, MAX_WAIT, REQUEST_TIMEOUT};
 use super::problem::{Kind, Problem};
-use super::{events, front, hooks, openapi};
+use super::{blackbox, events, front, hooks, openapi};
 
 /// How a route's callers read an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,11 @@ const fn write(template: &'static str, methods: &'static [&'static str]) -> Rout
     Route { write: true, ..api(template, methods) }
 }
 
+/// A route that makes a round first.
+const fn slow(template: &'static str, methods: &'static [&'static str]) -> Route {
+    Route { timeout: MAX_SCRAPE.saturating_add(REQUEST_TIMEOUT), ..api(template, methods) }
+}
+
 const fn hook(template: &'static str, methods: &'static [&'static str], flavour: Flavour) -> Route {
     Route { flavour, timeout: HOOK_TIMEOUT, ..api(template, methods) }
 }
@@ -60,6 +65,14 @@ pub(super) const ROUTES: &[Route] = &[
     api("/v1/windows/explain", &["get"]),
     write("/v1/overrides", &["get", "post"]),
     write("/v1/overrides/{namespace}/{name}", &["get", "delete"]),
+    api("/v1/probes", &["get"]),
+    api("/v1/probes/{name}", &["get"]),
+    api("/v1/probes/{name}/history", &["get"]),
+    slow("/v1/probes/{name}/run", &["post"]),
+    api("/v1/probes/{namespace}/{name}", &["get"]),
+    api("/v1/probes/{namespace}/{name}/history", &["get"]),
+    slow("/v1/probes/{namespace}/{name}/run", &["post"]),
+    slow("/probe", &["get"]),
     api("/v1/events", &["get"]),
     hook("/hooks/flagger/{namespace}/{gate}/{type}", &["post"], Flavour::Flagger),
     hook("/hooks/argo", &["get", "post", "put"], Flavour::Argo),
@@ -90,6 +103,14 @@ fn handlers(template: &'static str) -> Option<MethodRouter<Arc<App>>> {
         "/v1/windows/explain" => get(windows::explain),
         "/v1/overrides" => get(overrides::list).post(overrides::create),
         "/v1/overrides/{namespace}/{name}" => get(overrides::show).delete(overrides::revoke),
+        "/v1/probes" => get(probes::list),
+        "/v1/probes/{name}" => get(probes::show_by_name),
+        "/v1/probes/{name}/history" => get(probes::history_by_name),
+        "/v1/probes/{name}/run" => post(probes::run_by_name),
+        "/v1/probes/{namespace}/{name}" => get(probes::show),
+        "/v1/probes/{namespace}/{name}/history" => get(probes::history),
+        "/v1/probes/{namespace}/{name}/run" => post(probes::run),
+        "/probe" => get(blackbox::probe),
         "/v1/events" => get(events::stream),
         "/hooks/flagger/{namespace}/{gate}/{type}" => post(hooks::flagger::answer),
         "/hooks/argo" => get(hooks::argo::answer_query).post(hooks::argo::answer_body).put(hooks::argo::answer_body),

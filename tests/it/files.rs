@@ -9,6 +9,9 @@ mod reload;
 #[path = "files/schemas.rs"]
 mod schemas;
 
+#[path = "files/blackbox.rs"]
+mod blackbox;
+
 #[path = "files/invalid.rs"]
 mod invalid;
 #[path = "files/properties.rs"]

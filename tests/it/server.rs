@@ -2,15 +2,17 @@
 
 mod access;
 mod argo;
+mod blackbox;
 mod events;
 mod flagger;
 mod limits;
 mod manifests;
 mod openapi;
 mod overrides;
+mod probes;
 mod questions;
 mod records;
 mod schema;
 mod shutdown;
 mod tls;
-mod world;
+pub mod world;

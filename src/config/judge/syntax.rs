@@ -1,6 +1,5 @@
-//! Texts with a syntax of their own: URLs, headers, regular expressions, scripts, templates.
+//! Texts with a syntax of their own: URLs, headers, scripts, templates.
 
-use regex::RegexBuilder;
 use reqwest::header::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -8,9 +7,6 @@ use super::spot::Spot;
 use crate::api::WebhookHeader;
 use crate::config::diagnostic::{Diagnostic, shorten};
 use crate::rules::Expression;
-
-/// The largest compiled regular expression: the library's own limit would allow ten times that.
-const MAX_REGEX_BYTES: usize = 1 << 20;
 
 /// What is wrong with an http or https URL.
 pub(super) fn url(spot: &Spot<'_>, text: &str) -> Option<Diagnostic> {
@@ -32,14 +28,6 @@ pub(super) fn url(spot: &Spot<'_>, text: &str) -> Option<Diagnostic> {
         }
         Ok(_) => None,
     }
-}
-
-/// What is wrong with a regular expression.
-pub(super) fn regular_expression(spot: &Spot<'_>, text: &str) -> Option<Diagnostic> {
-    let error = RegexBuilder::new(text).size_limit(MAX_REGEX_BYTES).build().err()?;
-    let why = error.to_string();
-    let why = why.lines().last().unwrap_or("").trim_start_matches("error: ");
-    Some(spot.error("regex", format!("`{}` is no regular expression: {why}", shorten(text))).with_found(text))
 }
 
 /// What is wrong with an expression.

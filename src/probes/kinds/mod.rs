@@ -56,6 +56,15 @@ pub struct Tools {
     pub root: Option<PathBuf>,
 }
 
+impl Tools {
+    /// Tools that are good for compiling alone: without secrets, and with the usual guard.
+    #[must_use]
+    pub fn idle(root: Option<PathBuf>) -> Self {
+        let outbound = Outbound::new(crate::outbound::Secrets::default());
+        Self { outbound, clock: Arc::new(crate::clock::SystemClock::new()), root }
+    }
+}
+
 /// A kind's own part of a compiled probe.
 pub struct Ready {
     /// Makes a round.

@@ -28,6 +28,8 @@ pub enum Scope {
     Read,
     /// Ask a gate, also through the hooks, and cancel runs.
     Check,
+    /// Run probes, also through `/probe`.
+    Run,
     /// Make and revoke overrides.
     Override,
     /// Everything.
@@ -39,6 +41,7 @@ impl fmt::Display for Scope {
         f.write_str(match self {
             Self::Read => "read",
             Self::Check => "check",
+            Self::Run => "run",
             Self::Override => "override",
             Self::Admin => "admin",
         })
@@ -240,7 +243,7 @@ fn entry(
         return Err("name: it is empty".to_owned());
     }
     if scopes.is_empty() {
-        return Err("scopes: at least one of read, check, override and admin".to_owned());
+        return Err("scopes: at least one of read, check, run, override and admin".to_owned());
     }
     if let Some(gate) = gates.iter().find(|gate| !gate.contains('/')) {
         return Err(format!("gates: `{gate}` is no pattern of namespace/name, such as `shop/*`"));

@@ -2,6 +2,7 @@
 
 pub(super) mod check;
 pub(super) mod overrides;
+pub(super) mod probes;
 pub(super) mod runs;
 pub(super) mod windows;
 

@@ -1,7 +1,9 @@
 //! The command line as its users meet it: the real binary, its exit codes, its two outputs.
 
 mod asking;
+mod probing;
 mod records;
+mod resident;
 mod serving;
 mod usage;
 

@@ -8,16 +8,16 @@ use std::process::{Child, ChildStderr, Stdio};
 use super::{Gates, command, probegate};
 
 /// A running server; it is ended when it is dropped.
-struct Serving {
+pub struct Serving {
     child: Child,
     log: BufReader<ChildStderr>,
-    main: String,
+    pub main: String,
     admin: String,
 }
 
 impl Serving {
     /// Starts it on free ports and waits until it says where it answers.
-    fn start(gates: &Gates, more: &[&str]) -> Self {
+    pub fn start(gates: &Gates, more: &[&str]) -> Self {
         let (files, data) = (gates.files(), gates.data());
         let here = ["serve", "-f", &files, "--data", &data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let arguments = [&here[..], &["--log-format", "json"], more].concat();

@@ -37,8 +37,8 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("checks", &["model", "api", "windows", "rules", "store", "clock", "outbound", "calendars", "probes"]),
     ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
     // Adapters: they do not know each other.
-    ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock"]),
-    ("server", &["model", "api", "windows", "engine", "store", "clock"]),
+    ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock", "probes"]),
+    ("server", &["model", "api", "windows", "engine", "store", "clock", "probes"]),
     ("client", &["model", "engine", "outbound"]),
     // The composition root, and who stands on it.
     (

@@ -1,6 +1,7 @@
 //! Probes against the real servers that Debian has.
 
 mod dns;
+mod exporter;
 mod grpc;
 mod http;
 mod icmp;

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use probegate::api::{self, Gate, Override};
+use probegate::api::{self, Gate, Override, Probe};
 use probegate::checks::{Check, CompileError, Context, Kind, Table};
 use probegate::clock::{Clock, SystemClock};
 use probegate::engine::{Ask, Engine, Parts};
 use probegate::model::{Outcome, Report};
-use probegate::server::{Access, Deps, Health, Listeners, Metrics, Server, Standing, Tls};
+use probegate::outbound::{Outbound, Secrets};
+use probegate::probes;
+use probegate::server::{Access, Deps, Health, Listeners, Metrics, Prober, Server, Standing, Tls};
 use probegate::store::sqlite::{Options, SqliteStore};
 use probegate::store::{Cache, Ledger, Store, StoreExt};
 use probegate::windows::Compiled;
@@ -107,6 +109,10 @@ pub struct Setup {
     pub health: Health,
     pub windows: Vec<Arc<Compiled>>,
     pub clock: Option<Arc<dyn Clock>>,
+    /// Probes: they are made before the server begins.
+    pub probes: Vec<Probe>,
+    /// The directory with the probes' secrets.
+    pub secrets: Option<PathBuf>,
 }
 
 pub struct World {
@@ -168,7 +174,16 @@ impl World {
         for (namespace, name) in [("shop", "checkout"), ("shop", "fl"), ("default", "plain")] {
             let _ = store.create_as(&gate(namespace, name)).await;
         }
+        for probe in &setup.probes {
+            store.create_as(probe).await.unwrap();
+        }
         let shutdown = CancellationToken::new();
+        let (modules, modules_follow) = Cache::<Probe>::follow(Arc::clone(&store));
+        let outbound = Outbound::new(Secrets::new(setup.secrets));
+        let tools = probes::Tools { outbound: outbound.clone(), clock: Arc::clone(&clock), root: None };
+        let (options, by) = (probes::Options::default(), Arc::clone(&clock));
+        let prober = probes::Engine::new(Arc::clone(&store), modules.clone(), outbound, by, options).unwrap();
+        let board = prober.board();
         let (gates, gates_follow) = Cache::<Gate>::follow(Arc::clone(&store));
         let (overrides, overrides_follow) = Cache::<Override>::follow(Arc::clone(&store));
         let (past, past_follow) = Ledger::follow(Arc::clone(&store));
@@ -184,12 +199,19 @@ impl World {
         let background = (engine.clone(), shutdown.clone());
         tokio::spawn(async move {
             let stop = background.1.clone();
-            let followers = async { tokio::join!(gates_follow, overrides_follow, past_follow, background.0.run(stop)) };
+            let probing = async { tokio::join!(modules_follow, prober.run()) };
+            let followers =
+                async { tokio::join!(gates_follow, overrides_follow, past_follow, probing, background.0.run(stop)) };
             tokio::select! { () = background.1.cancelled() => {}, _ = followers => {} }
         });
         gates.wait_synced().await;
         overrides.wait_synced().await;
         past.wait_synced().await;
+        modules.wait_synced().await;
+        let mut changes = board.changes();
+        while !board.synced() {
+            changes.changed().await.unwrap();
+        }
         let access = match setup.tokens {
             Some(file) => Access::load(file, Arc::clone(&clock)).unwrap(),
             None => Access::open(Arc::clone(&clock)),
@@ -203,6 +225,7 @@ impl World {
             windows: Arc::new(move || Arc::clone(&compiled)),
             past,
             overrides,
+            probes: Prober { board, modules, tools },
             clock,
             access: access.clone(),
             health: setup.health.with("store", {

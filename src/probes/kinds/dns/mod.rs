@@ -152,6 +152,8 @@ fn note(trace: &mut Trace, answer: &Answer) {
     trace.fact("authenticated", answer.authenticated);
     trace.fact("truncated", answer.truncated);
     trace.fact("answers", answer.records.len());
+    trace.fact("authorities", answer.authority.len());
+    trace.fact("additionals", answer.additional.len());
     if let Some((_, serial)) = &answer.serial {
         trace.fact("serial", *serial);
     }

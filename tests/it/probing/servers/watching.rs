@@ -24,8 +24,13 @@ impl Real {
 
     /// The blackbox exporter, which answers probes of its own.
     pub async fn blackbox() -> Self {
+        Self::blackbox_with("modules: {http_2xx: {prober: http, timeout: 2s, http: {preferred_ip_protocol: ip4}}}\n")
+            .await
+    }
+
+    /// The blackbox exporter with these modules.
+    pub async fn blackbox_with(config: &str) -> Self {
         Self::start(1, |directory, ports| {
-            let config = "modules: {http_2xx: {prober: http, timeout: 2s, http: {preferred_ip_protocol: ip4}}}\n";
             std::fs::write(directory.join("blackbox.yml"), config).unwrap();
             let arguments = [
                 format!("--config.file={}/blackbox.yml", directory.display()),

@@ -1,0 +1,60 @@
+//! The prober with its history, put together.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::{AppError, Options, Starting, archive, away, files};
+use crate::api::Probe;
+use crate::outbound::Outbound;
+use crate::probes::history::Archive;
+use crate::probes::history::sqlite::SqliteArchive;
+use crate::probes::{self, Tools};
+use crate::server::Prober;
+
+/// The prober, and what it keeps.
+pub(super) struct Probing {
+    pub(super) resident: Prober,
+    pub(super) archive: Option<Arc<SqliteArchive>>,
+    /// The directory of a history that goes with the process.
+    pub(super) passing: Option<TempDir>,
+}
+
+impl Starting<'_> {
+    /// Starts the prober, which works until the program ends.
+    pub(super) async fn probing(
+        &self,
+        options: &Options,
+        outbound: &Outbound,
+        windows: away::Windows,
+    ) -> Result<Probing, AppError> {
+        let (archive, passing) = match archive(&options.home, self.clock).await {
+            Ok((archive, passing)) => (Some(archive), passing),
+            // It is evidence beside the runs' own records: without it probing and judging go on.
+            Err(error) => {
+                tracing::error!(%error, "The probes' history cannot be kept; only the recent past is known.");
+                (None, None)
+            }
+        };
+        let modules = self.cache::<Probe>();
+        let root = options.files.first().map(|path| files::directory(path));
+        let tools = Tools { outbound: outbound.clone(), clock: Arc::clone(self.clock), root: root.clone() };
+        let engine = probes::Engine::new(
+            Arc::clone(self.store),
+            modules.clone(),
+            outbound.clone(),
+            Arc::clone(self.clock),
+            probes::Options {
+                archive: archive.clone().map(|archive| archive as Arc<dyn Archive>),
+                limits: options.probing.clone(),
+                root,
+                maintenances: Some(Arc::new(windows)),
+            },
+        );
+        let doing = "starting the probing threads";
+        let engine = engine.map_err(|error| AppError::Task { doing, why: error.to_string() })?;
+        let board = engine.board();
+        self.spawn(engine.run());
+        Ok(Probing { resident: Prober { board, modules, tools }, archive, passing })
+    }
+}
