@@ -51,9 +51,10 @@ bench-probes: ## Measure the prober beside blackbox_exporter and Cloudprober (SO
 	@benches/peers/build.sh >/dev/null
 	@$(CARGO) bench --locked --bench probes -- $(if $(SOAK),soak=$(SOAK)) $(ARGS)
 
-crds: ## Write deploy/crds and deploy/schemas anew from the types
-	@echo 'Writing the custom resource definitions and JSON Schemas…'
+crds: ## Write deploy/crds, deploy/schemas and probes/FIELDS.md anew from the types
+	@echo 'Writing the custom resource definitions, JSON Schemas and tables of fields…'
 	@$(PROBEGATE) crds --write deploy
+	@$(PROBEGATE) crds --kind Probe --fields > probes/FIELDS.md
 
 image: ## Build the container image with docker, podman or buildah (IMAGE names it)
 	@for tool in docker podman buildah; do \

@@ -8,6 +8,7 @@
 mod any;
 mod condition;
 mod exception;
+pub mod fields;
 mod gate;
 mod names;
 mod probe;

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::output::{Output, Printer};
 use super::{Exit, Global};
 use crate::api::KINDS;
+use crate::api::fields;
 use crate::api::schema::{self, KindSchema};
 use crate::api::schema_files;
 use crate::config::nearest;
@@ -22,8 +23,11 @@ pub(super) struct Args {
     /// JSON Schemas for editors instead of custom resource definitions.
     #[arg(long)]
     schemas: bool,
+    /// A table of the fields, in Markdown, instead of custom resource definitions.
+    #[arg(long, conflicts_with = "schemas")]
+    fields: bool,
     /// Write every definition to DIR/crds and every schema to DIR/schemas.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kind", "schemas"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kind", "schemas", "fields"])]
     write: Option<PathBuf>,
 }
 
@@ -34,7 +38,11 @@ pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
         return Ok(Exit::Pass);
     }
     let kinds = chosen(args.kind.as_deref())?;
-    let text = if args.schemas { schemas(&kinds)? } else { definitions(&kinds, global.output)? };
+    let text = match (args.fields, args.schemas) {
+        (true, _) => kinds.iter().map(fields::markdown).collect::<Vec<_>>().join("\n"),
+        (false, true) => schemas(&kinds)?,
+        (false, false) => definitions(&kinds, global.output)?,
+    };
     Printer::write(&text)?;
     Ok(Exit::Pass)
 }

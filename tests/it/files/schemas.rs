@@ -18,6 +18,16 @@ fn the_committed_definitions_and_schemas_are_current() {
 }
 
 #[test]
+fn the_table_of_the_fields_of_a_probe_is_current() {
+    let kinds = probegate::api::schema::kinds();
+    let probe = kinds.iter().find(|kind| kind.kind == "Probe").unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("probes/FIELDS.md");
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    let current = probegate::api::fields::markdown(probe);
+    assert!(committed == current, "probes/FIELDS.md is not current: run `make crds`");
+}
+
+#[test]
 fn nothing_else_stands_among_the_generated_files() {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     let made: Vec<String> = files().unwrap().into_iter().map(|file| file.path).collect();
