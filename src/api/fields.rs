@@ -54,6 +54,12 @@ fn properties(schema: &Value) -> Option<&Map<String, Value>> {
     schema.get("properties").and_then(Value::as_object)
 }
 
+/// Whether it is on or off, and off unless somebody says otherwise.
+fn is_switch(schema: &Value) -> bool {
+    let nullable = schema.get("nullable").and_then(Value::as_bool).unwrap_or(false);
+    !nullable && schema.get("type").is_some_and(|kind| kind == "boolean")
+}
+
 fn names<'a>(schema: &'a Value, key: &str) -> Vec<&'a str> {
     schema.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
@@ -71,7 +77,7 @@ impl Table {
         let default = match (required, default) {
             (true, _) => "required".to_owned(),
             (false, Some(default)) => default,
-            (false, None) if schema.get("type").is_some_and(|kind| kind == "boolean") => "false".to_owned(),
+            (false, None) if is_switch(schema) => "false".to_owned(),
             (false, None) => "none".to_owned(),
         };
         let inner = inner(schema);

@@ -41,7 +41,7 @@ make it so; of several probes, and of several rounds, the worst counts: down, th
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
@@ -69,6 +69,9 @@ enum Command {
 const COMMANDS: [&str; 6] = ["list", "show", "history", "run", "test", "import-blackbox"];
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
+    if args.command.is_some() && args.once.is_given() {
+        anyhow::bail!("an address, or -f before the command, goes without a command: see `probegate probe --help`");
+    }
     match args.command {
         Some(Command::List(args)) => list::list(args, global).await,
         Some(Command::Show(args)) => list::show(args, global).await,

@@ -52,6 +52,13 @@ pub(super) struct Asked {
     flags: Flags,
 }
 
+impl Asked {
+    /// Whether anything was named that is to be probed.
+    pub(super) const fn is_given(&self) -> bool {
+        self.address.is_some() || !self.files.is_empty()
+    }
+}
+
 /// One probe, ready to be run.
 pub(super) struct Ready {
     /// `namespace/name`, or the address.
@@ -61,7 +68,7 @@ pub(super) struct Ready {
 
 pub(super) async fn run(args: Asked, global: &Global) -> anyhow::Result<Exit> {
     anyhow::ensure!(
-        args.address.is_some() || !args.files.is_empty(),
+        args.is_given(),
         "say what to probe: an address such as https://shop.example/healthz, or -f PATH for the probes of a file"
     );
     let ready = if let Some(address) = &args.address {
