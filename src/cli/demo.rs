@@ -175,6 +175,23 @@ impl Render for Told {
         }
         page.table(&table);
         page.gap();
+        page.line(page.paint("What the probes saw meanwhile", Tone::Strong));
+        let mut table = Table::new(["probe", "kind", "targets", "state", "rounds", "failed", "missed", "p99", "reason"]);
+        for probe in &self.report.probes {
+            table.row([
+                probe.name.as_str().into(),
+                probe.kind.as_str().into(),
+                probe.targets.to_string().into(),
+                Cell::toned(probe.state, probe.state),
+                probe.rounds.to_string().into(),
+                probe.failed.to_string().into(),
+                probe.missed.to_string().into(),
+                probe.p99_ms.map_or_else(|| "-".to_owned(), |millis| format!("{millis:.1} ms")).into(),
+                probe.reason.as_str().into(),
+            ]);
+        }
+        page.table(&table);
+        page.gap();
         let took = lasting(SignedDuration::from_millis(i64::try_from(self.report.took_ms).unwrap_or(i64::MAX)));
         let count = self.report.steps.len();
         if self.report.as_expected() {

@@ -2,6 +2,7 @@
 //! go through it over HTTP like everybody's.
 
 mod files;
+mod probes;
 mod report;
 mod service;
 mod story;
@@ -114,9 +115,11 @@ impl Demo {
     /// The gate cannot be asked.
     pub async fn play(&self, tell: &mut (dyn FnMut(Event) + Send)) -> Result<Report, DemoError> {
         let started = tokio::time::Instant::now();
+        let since = crate::clock::Clock::now(&crate::clock::SystemClock::new());
         let steps = story::play(&self.cast, tell).await?;
+        let probes = probes::look(&self.cast.client, since).await?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Report { stage: self.stage.clone(), steps, took_ms })
+        Ok(Report { stage: self.stage.clone(), steps, probes, took_ms })
     }
 
     /// Ends everything.

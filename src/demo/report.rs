@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::probes::ProbeLine;
 use crate::engine::Answer;
 use crate::model::{Action, Batch, Outcome, Point, Verdict};
 
@@ -112,6 +113,8 @@ pub struct Report {
     pub stage: Stage,
     /// Every question in order.
     pub steps: Vec<Step>,
+    /// What the probes saw meanwhile.
+    pub probes: Vec<ProbeLine>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
 }

@@ -37,6 +37,9 @@ pub struct Round {
     pub message: Option<Arc<str>>,
     /// How long it took, in seconds.
     pub seconds: f64,
+    /// How long after its slot, or after it was asked for, it began, in seconds: from there on a user
+    /// would have waited for `lateSeconds` and `seconds` together.
+    pub late_seconds: f64,
 }
 
 /// One target of a probe, as it stands.

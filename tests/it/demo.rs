@@ -15,6 +15,7 @@ fn the_demo_tells_its_story_and_every_answer_is_what_it_should_be() {
     assert!(at("everything runs v42 again") < at("A release of payments"));
     assert!(at("payments-audit") < at("Report"));
     at("opens at");
+    assert!(at("Report") < at("What the probes saw meanwhile"));
     at("every answer was what it should be");
     assert!(!ran.err.contains("ERROR") && !ran.err.contains("panicked"), "{}", ran.err);
     for file in ["gate.yaml", "probes.yaml", "windows.yaml", "rules/small-start.rhai"] {
@@ -43,5 +44,9 @@ fn the_report_of_the_demo_has_the_evidence_of_the_block() {
     assert!(saw.contains("failed") && saw.contains('6'), "{saw}");
     let until = steps[9]["until"].as_str().unwrap();
     assert!(until.parse::<jiff::Timestamp>().unwrap() > jiff::Timestamp::UNIX_EPOCH, "{until}");
+    let probes = report["probes"].as_array().unwrap();
+    let seen: Vec<_> = probes.iter().map(|probe| (probe["name"].as_str().unwrap(), &probe["targets"])).collect();
+    assert_eq!(seen, [("baseline", &1.into()), ("canary", &1.into()), ("shop", &2.into())], "{report}");
+    assert!(probes.iter().all(|probe| probe["rounds"].as_u64().unwrap() > 0), "{report}");
     assert!(report["tookMs"].as_u64().unwrap() < 60_000, "{report}");
 }

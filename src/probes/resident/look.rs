@@ -46,6 +46,7 @@ impl Board {
                 phase: round.phase,
                 message: round.reason.and_then(|_| words.at(round.at)).map(|words| words.message),
                 seconds: round.took.as_secs_f64(),
+                late_seconds: round.late.as_secs_f64(),
             }));
         }
         rounds.sort_by_key(|round| round.at);
