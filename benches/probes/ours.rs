@@ -74,17 +74,14 @@ pub struct Counts {
     /// Rounds that did not succeed, whoever's fault it was.
     pub failed: f64,
     pub missed: f64,
-    /// Probes that are down.
-    pub down: f64,
 }
 
 /// The program.
 pub struct Ours {
     pub process: Process,
-    /// Where it answers questions, and where it shows its metrics.
-    pub main: SocketAddr,
+    /// Where it shows its metrics.
     admin: SocketAddr,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Ours {
@@ -102,13 +99,20 @@ impl Ours {
         loop {
             let said = std::fs::read_to_string(&log)?;
             let urls: Vec<SocketAddr> = said.lines().filter_map(url).collect();
-            if let [main, admin, ..] = urls[..] {
-                return Ok(Self { process, main, admin, _directory: directory });
+            // The first is where it answers questions.
+            if let [_, admin, ..] = urls[..] {
+                return Ok(Self { process, admin, directory });
             }
             process.check().with_context(|| said.clone())?;
             anyhow::ensure!(begun.elapsed() < PATIENCE, "it is not ready:\n{said}");
             std::thread::park_timeout(Duration::from_millis(20));
         }
+    }
+
+    /// How often a probe has turned down, by its log.
+    pub fn turns_down(&self) -> anyhow::Result<usize> {
+        let said = std::fs::read_to_string(self.directory.path().join("log"))?;
+        Ok(said.lines().filter(|line| line.contains("\"to\":\"down\"")).count())
     }
 
     pub async fn metrics(&self) -> anyhow::Result<String> {
@@ -123,7 +127,6 @@ impl Ours {
             rounds: rounds(""),
             failed: rounds("") - rounds("judgement=\"good\""),
             missed: missed.context("no probegate_probe_missed_total")?.trim().parse()?,
-            down: sum(&metrics, &["probegate_probes{", "state=\"down\""]),
         })
     }
 
@@ -133,7 +136,7 @@ impl Ours {
         while self.counts().await?.rounds < (probes * 5) as f64 {
             self.process.check()?;
             anyhow::ensure!(begun.elapsed() < PATIENCE, "it does not make its rounds:\n{}", self.metrics().await?);
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
         Ok(())
     }

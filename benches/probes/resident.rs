@@ -8,7 +8,6 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::ours::{Ours, Schedule, probe, write};
-use super::peers::{connect, get};
 use super::process::{Process, load_average, stay_on};
 use super::targets::{Kind, Targets, free_ports, wait_for};
 
@@ -95,7 +94,7 @@ pub async fn answer(words: &[String]) -> anyhow::Result<()> {
     }
 }
 
-/// From a killed server to `down`, with a threshold of 2, as `GET /v1/probes/{name}` tells it.
+/// From a killed server to `down`, with a threshold of 2, as the metrics tell it.
 pub async fn down(kills: usize) -> anyhow::Result<()> {
     stay_on("0,1")?;
     let directory = tempfile::tempdir()?;
@@ -112,17 +111,16 @@ pub async fn down(kills: usize) -> anyhow::Result<()> {
     }
     let mut ours = Ours::start("0,1", &write(&resources)?, directory.path())?;
     ours.warm_up(kills).await?;
-    let mut sender = connect(ours.main).await?;
     let mut taken = Vec::new();
     for (turn, server) in servers.into_iter().enumerate() {
         // Another moment of the interval each time.
         tokio::time::sleep(INTERVAL.mul_f64(0.37)).await;
         drop(server);
         let killed = Instant::now();
-        let uri = format!("/v1/probes/bench/server-{turn}");
-        while !get(&mut sender, &uri).await?.contains("\"state\":\"down\"") {
+        let name = format!("probe=\"server-{turn}\"");
+        while !ours.metrics().await?.lines().any(|line| is_down(line, &name)) {
             anyhow::ensure!(killed.elapsed() < INTERVAL * 20, "it does not turn down");
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
         }
         taken.push(killed.elapsed());
     }
@@ -135,6 +133,12 @@ pub async fn down(kills: usize) -> anyhow::Result<()> {
     println!("  median {:.0} ms, longest {:.0} ms", milliseconds(kills / 2), milliseconds(kills.saturating_sub(1)));
     println!("  (wanted < {} ms)\n", (INTERVAL * 2 + WANTED_DOWN).as_millis());
     ours.process.check()
+}
+
+/// Whether a line of the metrics says that a probe is down.
+fn is_down(line: &str, name: &str) -> bool {
+    let value = line.strip_prefix("probegate_probe_up{").filter(|rest| rest.contains(name));
+    value.and_then(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()) == Some(0.0)
 }
 
 /// Healthy servers, and a loop that never rests on each core: nothing may turn down, nothing may grow.
@@ -153,19 +157,18 @@ pub async fn soak(time: Duration) -> anyhow::Result<()> {
     let busy = |core: &str| Process::start(core, &program, &["busy"], &directory.path().join(format!("busy-{core}")));
     let _busy = [busy("0")?, busy("1")?];
     let (before, resident) = (ours.counts().await?, ours.process.resident()?);
-    let (begun, mut most) = (Instant::now(), before.down);
+    let begun = Instant::now();
     println!("A soak of {} s, 1,000 probes of every kind at 2 s, a busy loop on each core", time.as_secs());
     println!("  resident at the start   {resident:.1} MB");
     while begun.elapsed() < time {
         tokio::time::sleep(Duration::from_secs(1)).await;
         ours.process.check()?;
-        most = most.max(ours.counts().await?.down);
     }
     let after = ours.counts().await?;
     println!("  resident at the end     {:.1} MB", ours.process.resident()?);
     println!("  rounds                  {:.0}", after.rounds - before.rounds);
     println!("  that did not succeed    {:.0}", after.failed - before.failed);
     println!("  missed slots            {:.0}", after.missed - before.missed);
-    println!("  probes down, at most    {most:.0} (wanted 0)");
+    println!("  turns to down           {} (wanted 0)", ours.turns_down()?);
     Ok(())
 }

@@ -102,7 +102,7 @@ fn nginx_config(root: &Path, plain: u16, secure: u16) -> String {
            fastcgi_temp_path {root}/c; uwsgi_temp_path {root}/d; scgi_temp_path {root}/e;
            server {{
              listen {plain} backlog=4096; listen {secure} ssl backlog=4096;
-             ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.key;
+             ssl_protocols TLSv1.3; ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.key;
              location / {{ return 200 'ok'; }}
            }}
          }}"
