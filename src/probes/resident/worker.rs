@@ -105,7 +105,11 @@ impl Pool {
             };
             thread::Builder::new()
                 .name(format!("probes-{number}"))
-                .spawn(move || runtime.block_on(worker.run(commands)))?;
+                .spawn(move || {
+                    // As a task, and not as what the runtime blocks on: whoever wakes that writes to
+                    // the poll's own descriptor, and every round would wake it twice.
+                    runtime.block_on(async move { tokio::spawn(worker.run(commands)).await })
+                })?;
             senders.push(sender);
         }
         Ok(Self { threads: senders, next: AtomicU64::new(0) })
