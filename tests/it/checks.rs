@@ -2,7 +2,6 @@
 
 use crate::probing::servers as real;
 
-mod library;
 mod metric;
 mod outbound;
 pub mod peers;

@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A server that hands every connection to `talk`, and counts them.
-pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+pub struct Peer {
+    pub address: SocketAddr,
     connections: Arc<AtomicUsize>,
     acceptor: tokio::task::JoinHandle<()>,
 }
 
 impl Peer {
-    pub(super) async fn start<F, T>(talk: F) -> Self
+    pub async fn start<F, T>(talk: F) -> Self
     where
         F: Fn(TcpStream) -> T + Send + 'static,
         T: Future<Output = ()> + Send + 'static,
@@ -37,7 +37,7 @@ impl Peer {
     }
 
     /// Reads one request and writes `answer` as it stands, then closes.
-    pub(super) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+    pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let answer = Arc::new(answer.into());
         Self::start(move |mut stream| {
             let answer = Arc::clone(&answer);
@@ -49,11 +49,16 @@ impl Peer {
         .await
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    /// Host and port.
+    pub fn place(&self) -> String {
+        self.address.to_string()
+    }
+
+    pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 }
@@ -65,7 +70,7 @@ impl Drop for Peer {
 }
 
 /// Reads up to the end of the headers.
-pub(super) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut seen = Vec::new();
     let mut byte = [0; 1];
     while !seen.ends_with(b"\r\n\r\n") && stream.read_exact(&mut byte).await.is_ok() {
@@ -75,23 +80,23 @@ pub(super) async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Strin
 }
 
 /// An answer with a length.
-pub(super) fn answer(status: &str, headers: &str, body: &str) -> String {
+pub fn answer(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
 }
 
 /// A port where nobody listens.
-pub(super) async fn closed_port() -> SocketAddr {
+pub async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// A resolver that gives the addresses of its list one after another, the last one for ever.
-pub(super) struct Rebinding {
+pub struct Rebinding {
     answers: Vec<Vec<IpAddr>>,
     next: AtomicUsize,
 }
 
 impl Rebinding {
-    pub(super) fn new(answers: &[&[&str]]) -> Arc<Self> {
+    pub fn new(answers: &[&[&str]]) -> Arc<Self> {
         let answers = answers.iter().map(|list| list.iter().map(|a| a.parse().unwrap()).collect()).collect();
         Arc::new(Self { answers, next: AtomicUsize::new(0) })
     }
@@ -106,12 +111,12 @@ impl Lookup for Rebinding {
 }
 
 /// A way out without secrets.
-pub(super) fn outbound() -> Outbound {
+pub fn outbound() -> Outbound {
     Outbound::new(Secrets::default())
 }
 
 /// A way out with a resolver.
-pub(super) fn outbound_with(lookup: Arc<dyn Lookup>) -> Outbound {
+pub fn outbound_with(lookup: Arc<dyn Lookup>) -> Outbound {
     Outbound::with(Secrets::default(), Guard::new(), lookup)
 }
 
@@ -162,7 +167,7 @@ impl Authority {
 }
 
 /// A TLS server that reads one request and writes `answer`.
-pub(super) async fn tls_peer(config: Arc<rustls::ServerConfig>, answer: String) -> Peer {
+pub async fn tls_peer(config: Arc<rustls::ServerConfig>, answer: String) -> Peer {
     let acceptor = tokio_rustls::TlsAcceptor::from(config);
     let answer = Arc::new(answer);
     Peer::start(move |stream| {
@@ -179,7 +184,7 @@ pub(super) async fn tls_peer(config: Arc<rustls::ServerConfig>, answer: String) 
 }
 
 /// Writes slowly, for ever or until the other side has gone.
-pub(super) async fn drip(stream: &mut (impl AsyncWrite + Unpin), what: &[u8]) {
+pub async fn drip(stream: &mut (impl AsyncWrite + Unpin), what: &[u8]) {
     while stream.write_all(what).await.is_ok() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

@@ -6,6 +6,7 @@ mod grpc;
 mod http;
 mod icmp;
 mod script;
+mod library;
 pub mod servers;
 mod tcp;
 mod tls;

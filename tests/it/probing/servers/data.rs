@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{NOBODY, Real, Recipe, am_root, command, give_away};
+use super::{NAMES, NOBODY, Real, Recipe, am_root, command, give_away};
 use crate::checks::peers::Authority;
 
 impl Real {
@@ -17,12 +17,12 @@ impl Real {
         .await
     }
 
-    /// PostgreSQL that trusts everybody, with a certificate of `authority` for `localhost`.
+    /// PostgreSQL that trusts everybody, with a certificate of `authority`.
     pub async fn postgres(authority: &Authority) -> Self {
         let programs = postgres_programs();
         Self::start(1, |directory, ports| {
             make_cluster(&programs.join("initdb"), directory);
-            let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+            let (certificate, key) = authority.issue(NAMES);
             std::fs::write(directory.join("server.pem"), certificate).unwrap();
             std::fs::write(directory.join("server.key"), key).unwrap();
             // It refuses a key that others could read.

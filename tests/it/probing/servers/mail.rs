@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::chown;
 
-use super::{Real, Recipe, am_root};
+use super::{NAMES, Real, Recipe, am_root};
 use crate::checks::peers::Authority;
 
 impl Real {
-    /// Exim, with STARTTLS and a certificate of `authority` for `localhost`; it takes no mail.
+    /// Exim, with STARTTLS and a certificate of `authority`; it takes no mail.
     pub async fn smtp(authority: &Authority) -> Self {
         Self::start(1, |directory, ports| {
-            let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+            let (certificate, key) = authority.issue(NAMES);
             std::fs::write(directory.join("server.pem"), certificate).unwrap();
             std::fs::write(directory.join("server.key"), key).unwrap();
             let spool = directory.join("spool");

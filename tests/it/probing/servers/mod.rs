@@ -21,6 +21,10 @@ const TRIES: usize = 5;
 /// Debian's user without rights, for servers that refuse to run as root.
 const NOBODY: u32 = 65_534;
 
+/// What the servers' certificates are for: where they are, and where ready-made probes expect them.
+const NAMES: &[&str] =
+    &["localhost", "127.0.0.1", "www.example.com", "resolver.example.com", "smtp.mail.svc", "postgresql.default.svc"];
+
 /// What a server needs to be started in `directory`, on ports of its own.
 struct Recipe {
     /// The program's name, or its path.

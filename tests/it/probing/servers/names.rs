@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Real, Recipe};
+use super::{NAMES, Real, Recipe};
 use crate::checks::peers::Authority;
 
 /// What stands in the zone, beside its SOA.
@@ -33,7 +33,7 @@ impl Real {
     /// BIND with the zone at `serial`, over UDP and TCP on the first port, over TLS on the second.
     pub async fn named(serial: u32, authority: &Authority) -> Self {
         Self::start(2, |directory, ports| {
-            let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+            let (certificate, key) = authority.issue(NAMES);
             std::fs::write(directory.join("server.pem"), certificate).unwrap();
             std::fs::write(directory.join("server.key"), key).unwrap();
             let soa = format!("@ IN SOA ns1.probegate.test. root.probegate.test. {serial} 3600 600 86400 60");
@@ -60,7 +60,7 @@ impl Real {
     /// TLS on the second. It answers out of its own head and asks nobody.
     pub async fn unbound(serial: u32, authority: &Authority) -> Self {
         Self::start(2, |directory, ports| {
-            let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+            let (certificate, key) = authority.issue(NAMES);
             std::fs::write(directory.join("server.pem"), certificate).unwrap();
             std::fs::write(directory.join("server.key"), key).unwrap();
             let (root, plain, secure) = (directory.display(), ports[0], ports[1]);

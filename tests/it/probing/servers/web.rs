@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::{Real, Recipe};
+use super::{NAMES, Real, Recipe};
 use crate::checks::peers::Authority;
 
 /// What every server block of nginx has.
 const LOCATIONS: &str = "
+    location = / { return 404 'nothing here'; }
     location = /healthz { return 200 'all ok'; }
     location = /broken { return 503 'out of order'; }
     location = /moved { return 302 http://169.254.169.254/; }
@@ -24,10 +25,10 @@ impl Real {
     }
 
     /// nginx over plain HTTP on the first port, over HTTPS (HTTP/1.1 and 2) on the second, and over
-    /// HTTP/2 without TLS on the third, with a certificate of `authority` for `localhost`; over plain
+    /// HTTP/2 without TLS on the third, with a certificate of `authority`; over plain
     /// HTTP on the Unix socket `socket` in its directory as well.
     pub async fn nginx_with(authority: &Authority) -> Self {
-        let (certificate, key) = authority.issue(&["localhost", "127.0.0.1"]);
+        let (certificate, key) = authority.issue(NAMES);
         Self::start(3, |directory, ports| {
             std::fs::write(directory.join("server.pem"), &certificate).unwrap();
             std::fs::write(directory.join("server.key"), &key).unwrap();
@@ -35,6 +36,7 @@ impl Real {
             let listen = format!(
                 "listen 127.0.0.1:{}; listen 127.0.0.1:{} ssl http2; listen 127.0.0.1:{} http2;
                  listen unix:{root}/socket;
+                 ssl_protocols TLSv1.2 TLSv1.3;
                  ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.key;",
                 ports[0], ports[1], ports[2]
             );
