@@ -176,7 +176,8 @@ impl Render for Told {
         page.table(&table);
         page.gap();
         page.line(page.paint("What the probes saw meanwhile", Tone::Strong));
-        let mut table = Table::new(["probe", "kind", "targets", "state", "rounds", "failed", "missed", "p99", "reason"]);
+        let mut table =
+            Table::new(["probe", "kind", "targets", "state", "rounds", "failed", "missed", "p99", "reason"]);
         for probe in &self.report.probes {
             table.row([
                 probe.name.as_str().into(),

@@ -2,7 +2,7 @@
 
 use comfy_table::{ContentArrangement, presets};
 
-use crate::model::{Outcome, Verdict};
+use crate::model::{Outcome, ProbeState, Verdict};
 
 /// What a colour says. Nothing is said by a colour alone: the word stands there too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,16 @@ impl From<Outcome> for Tone {
             Outcome::Pass => Self::Good,
             Outcome::Fail => Self::Bad,
             Outcome::Unknown | Outcome::Pending => Self::Warn,
+        }
+    }
+}
+
+impl From<ProbeState> for Tone {
+    fn from(state: ProbeState) -> Self {
+        match state {
+            ProbeState::Up => Self::Good,
+            ProbeState::Down => Self::Bad,
+            ProbeState::Degraded | ProbeState::Unknown => Self::Warn,
         }
     }
 }

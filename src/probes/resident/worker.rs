@@ -103,13 +103,11 @@ impl Pool {
                 seats: HashMap::new(),
                 queue: BinaryHeap::new(),
             };
-            thread::Builder::new()
-                .name(format!("probes-{number}"))
-                .spawn(move || {
-                    // As a task, and not as what the runtime blocks on: whoever wakes that writes to
-                    // the poll's own descriptor, and every round would wake it twice.
-                    runtime.block_on(async move { tokio::spawn(worker.run(commands)).await })
-                })?;
+            thread::Builder::new().name(format!("probes-{number}")).spawn(move || {
+                // As a task, and not as what the runtime blocks on: whoever wakes that writes to
+                // the poll's own descriptor, and every round would wake it twice.
+                runtime.block_on(async move { tokio::spawn(worker.run(commands)).await })
+            })?;
             senders.push(sender);
         }
         Ok(Self { threads: senders, next: AtomicU64::new(0) })
