@@ -31,6 +31,9 @@ use crate::store::{Cache, Store};
 
 /// How often states are looked at for staleness, and windows for their turns.
 const TICK: Duration = Duration::from_millis(500);
+/// How long after one look at all probes the next one comes at the earliest: every status that is
+/// written is a change too, and ten thousand of them are written when the prober starts.
+const APART: Duration = Duration::from_millis(200);
 /// After so many probes others may run: ten thousand new ones take a second.
 const BREATHE: usize = 64;
 
@@ -123,6 +126,7 @@ impl Engine {
         loop {
             changes.mark_unchanged();
             self.sync().await;
+            sleep(APART).await;
             if changes.changed().await.is_err() {
                 return;
             }
