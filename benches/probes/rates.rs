@@ -10,7 +10,8 @@ use super::targets::{Kind, Targets};
 
 /// Ours is asked for so many probes, ten times a second: less than one core can make, because what
 /// it cannot make would be missed.
-const COUNTS: [(Kind, usize); 4] = [(Kind::Http, 1_000), (Kind::Https, 150), (Kind::Tcp, 1_000), (Kind::Exchange, 1_000)];
+const COUNTS: [(Kind, usize); 4] =
+    [(Kind::Http, 1_000), (Kind::Https, 150), (Kind::Tcp, 1_000), (Kind::Exchange, 1_000)];
 const TENTH: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 /// Cloudprober makes so many in tenths of a second: asked for twice as many it fails nearly all of them.
