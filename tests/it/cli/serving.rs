@@ -137,10 +137,19 @@ fn a_broken_edit_keeps_the_last_good_state_and_is_told() {
 #[test]
 fn every_metric_of_the_dashboards_and_alerts_exists() {
     let gates = Gates::new();
+    // Nobody listens on port 9: the rounds fail, which is all the same here.
+    let probe = "apiVersion: probegate.io/v1alpha1\nkind: Probe\nmetadata: {name: web}\n\
+                 spec: {tcp: {address: '127.0.0.1:9'}, interval: 100ms}\n";
+    std::fs::write(gates.path("probe.yaml"), probe).unwrap();
     let serving = Serving::start(&gates, &[]);
     let asked = ["--gate", "shop/passes", "--target", "web", "--revision", "v1"];
     assert_eq!(probegate(&[&["check", "--server", &serving.main][..], &asked].concat()).code, 0);
-    let shown = serving.admin("/metrics");
+    let start = std::time::Instant::now();
+    let mut shown = serving.admin("/metrics");
+    while !shown.contains("probegate_probe_up{") && start.elapsed() < std::time::Duration::from_secs(20) {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        shown = serving.admin("/metrics");
+    }
     let known: BTreeSet<&str> =
         shown.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");

@@ -106,7 +106,8 @@ async fn a_real_server_shows_its_chain() {
     assert_eq!((fact("alpn"), fact("trusted")), (json!("h2"), json!(true)));
     assert!(fact("tlsVersion").as_str().unwrap().starts_with("1."), "{seen:?}");
     assert!(fact("tlsCipher").as_str().unwrap().starts_with("TLS_"), "{seen:?}");
-    assert_eq!(fact("certificate")["names"], json!(["localhost", "127.0.0.1"]));
+    let names = fact("certificate")["names"].clone();
+    assert_eq!(names.as_array().unwrap()[..2], [json!("localhost"), json!("127.0.0.1")], "{names}");
     assert_eq!(fact("certificate")["notAfter"], fact("certificateNotAfter"));
     for key in ["subject", "issuer", "notBefore", "serial", "sha256"] {
         assert!(fact("certificate")[key].is_string(), "{key} in {seen:?}");

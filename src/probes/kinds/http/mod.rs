@@ -164,10 +164,13 @@ impl Http {
             };
             let answer = self.way.fetch(trace, hop, errand).await.map_err(|failure| led(failure, &journey))?;
             let guard = self.way.outbound.guard();
-            let Some(next) = journey.next(&step, &answer, guard, &credentials.hidden)? else {
+            let next = journey.next(&step, &answer, guard, &credentials.hidden);
+            if journey.steps() > 0 {
+                trace.fact("redirects", journey.steps());
+            }
+            let Some(next) = next? else {
                 if journey.steps() > 0 {
                     let url = shown_url(&step.url);
-                    trace.fact("redirects", journey.steps());
                     trace.fact("finalUrl", text_without(&url, &credentials.hidden));
                 }
                 return Ok(answer);
