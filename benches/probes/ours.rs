@@ -14,6 +14,9 @@ use super::targets::{AUTHORITY, Kind, Targets, host};
 /// How long it may take to start with ten thousand probes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long ten thousand first states take to be written: that belongs to its start.
+const SETTLE: Duration = Duration::from_secs(8);
+
 /// So many probes of one kind, at one interval.
 #[derive(Debug, Clone, Copy)]
 pub struct Schedule {
@@ -130,7 +133,7 @@ impl Ours {
         })
     }
 
-    /// Waits until every probe has had its turn several times.
+    /// Waits until every probe has had its turn several times, and its state is written.
     pub async fn warm_up(&mut self, probes: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         while self.counts().await?.rounds < (probes * 5) as f64 {
@@ -138,6 +141,7 @@ impl Ours {
             anyhow::ensure!(begun.elapsed() < PATIENCE, "it does not make its rounds:\n{}", self.metrics().await?);
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
+        tokio::time::sleep(SETTLE).await;
         Ok(())
     }
 }
