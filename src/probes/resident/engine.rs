@@ -165,8 +165,7 @@ impl Engine {
     /// True when anything has changed.
     async fn sync_one(&mut self, key: Key, probe: Arc<Probe>) -> bool {
         let old = self.running.get(&key).map(|running| &running.entry);
-        let labels = |probe: &Probe| probe.metadata.labels.clone().unwrap_or_default();
-        if old.is_some_and(|old| old.probe.spec == probe.spec && old.labels == labels(&probe)) {
+        if old.is_some_and(|old| is_as_it_was(old, &probe)) {
             return false;
         }
         // Another address, another question: what was seen says nothing about it.
@@ -275,6 +274,19 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Ve
 fn away(maintenances: Option<&dyn Maintenances>, entry: &Entry, now: Timestamp) -> Option<Away> {
     let maintenance = entry.probe.spec.maintenance.as_ref()?;
     maintenances?.away(&entry.key.0, maintenance, now)
+}
+
+/// Whether a probe is what it was when it was seated, its status left aside. The store counts the
+/// generations of a spec, and comparing two numbers costs less than comparing two specs: every status
+/// that is written brings all probes here.
+fn is_as_it_was(old: &Entry, probe: &Probe) -> bool {
+    let (before, now) = (&old.probe.metadata, &probe.metadata);
+    let counted = before.uid == now.uid && now.generation.is_some() && before.generation == now.generation;
+    let labels = match &now.labels {
+        Some(labels) => *labels == old.labels,
+        None => old.labels.is_empty(),
+    };
+    labels && (counted || old.probe.spec == probe.spec)
 }
 
 /// Whether two specs ask the same question, whatever their schedules and thresholds.
