@@ -188,7 +188,6 @@ impl App {
         starting.spawn(run);
         let Probing { resident, archive, passing } =
             starting.probing(&options, &outbound, away::Windows { book: windows.clone(), resources }).await?;
-        let board = resident.board.clone();
         gates.wait_synced().await;
         overrides.wait_synced().await;
         windows.wait_synced().await;
@@ -200,12 +199,12 @@ impl App {
             library: rules.library(),
             ledger: ledger.clone(),
             windows: Some(Arc::new(by_window.clone())),
-            probes: Some(Arc::new(board.clone())),
+            probes: Some(Arc::new(resident.board.clone())),
         });
         let table = Table::default()
             .with(by_window)
             .with(by_rule)
-            .with(ProbesKind::new(board.clone()))
+            .with(ProbesKind::new(resident.board.clone()))
             .with(WebhookKind::new(outbound.clone()))
             .with(MetricKind::new(outbound, options.prometheus));
         let engine = Engine::new(Parts {
@@ -228,7 +227,7 @@ impl App {
             overrides,
             past,
             windows,
-            board,
+            board: resident.board.clone(),
             resident,
             archive,
             _passing: passing,

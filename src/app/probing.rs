@@ -46,7 +46,7 @@ impl Starting<'_> {
             Arc::clone(self.clock),
             probes::Options {
                 archive: archive.clone().map(|archive| archive as Arc<dyn Archive>),
-                limits: options.probing.clone(),
+                limits: options.probing,
                 root,
                 maintenances: Some(Arc::new(windows)),
             },

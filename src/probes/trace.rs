@@ -195,13 +195,12 @@ impl Trace {
     #[must_use]
     pub fn finish(mut self, ended: Option<Result<(), Failure>>) -> Observation {
         self.settle(Instant::now());
-        let failure = match ended {
-            Some(ended) => ended.err(),
-            None => {
-                let timeout = self.deadline - self.start;
-                let message = format!("no end of {} within {} ms", self.phase, timeout.as_millis());
-                Some(Failure::new(Reason::Timeout, message))
-            }
+        let failure = if let Some(ended) = ended {
+            ended.err()
+        } else {
+            let timeout = self.deadline - self.start;
+            let message = format!("no end of {} within {} ms", self.phase, timeout.as_millis());
+            Some(Failure::new(Reason::Timeout, message))
         };
         let success = failure.as_ref().is_none_or(|failure| failure.degraded);
         let reason = failure.as_ref().map(|failure| failure.reason);

@@ -113,11 +113,11 @@ fn take(app: &App, (memory, states): (&mut Memory, &mut States), object: Object,
 
 /// Tells of a probe whose state is not what it was. Its status is written only on change, and what
 /// changes within half a second is one change.
-fn turned(app: &App, states: &mut States, object: Object) {
+fn turned(app: &App, known: &mut States, object: Object) {
     let Ok(probe) = object.into_resource::<Probe>() else { return };
     let Some(status) = &probe.status else { return };
     let (namespace, name) = (namespace_of(&probe), name_of(&probe));
-    let before = states.put((namespace.to_owned(), name.to_owned()), status.state);
+    let before = known.put((namespace.to_owned(), name.to_owned()), status.state);
     if let Some(from) = before.filter(|from| *from != status.state) {
         let turn = Turn { namespace, name, from, to: status.state, since: status.since, reason: &status.reason };
         app.hub.tell("probe.turned", namespace, name, &turn);

@@ -90,11 +90,11 @@ impl Board {
         let until = Instant::now() + hurry_for;
         for entry in self.selected(selector) {
             entry.records().iter().for_each(|record| record.keep(rounds));
-            self.hurry(&entry, until);
+            Self::hurry(&entry, until);
         }
     }
 
-    fn hurry(&self, entry: &Entry, until: Instant) {
+    fn hurry(entry: &Entry, until: Instant) {
         let Ok((_, plan)) = &entry.plan else { return };
         let Some(change) = plan.change else { return };
         let now = Instant::now();

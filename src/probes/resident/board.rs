@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, broadcast, watch};
 
-use super::entry::{Around, Entry, Key, Told};
+use super::entry::{Around, Entry, Key, Settled, Told};
 use super::events::Transition;
 use super::metrics::Metrics;
 use crate::clock::Clock;
@@ -168,7 +168,7 @@ impl Board {
     /// Judges a probe anew, and those that it explains, where it turns.
     pub(super) fn settle(&self, entry: &Arc<Entry>) {
         let now = self.now();
-        let Some(before) = entry.settle(&self.around(entry), now) else { return };
+        let Settled::Anew(before) = entry.settle(&self.around(entry), now) else { return };
         // A newer entry may have taken its place meanwhile: then this one is of no interest.
         if self.entry(&entry.key).is_none_or(|current| !Arc::ptr_eq(&current, entry)) {
             return;

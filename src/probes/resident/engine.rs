@@ -253,7 +253,6 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Ve
                 usher.introduce();
                 usher.board.settle(&entry);
             }
-            Ok(false) => {}
             Err(why) if trouble.as_ref() != Some(why) => {
                 tracing::warn!(
                     namespace,
@@ -264,7 +263,7 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Ve
                 entry.lost(Some(why.clone()));
                 usher.board.settle(&entry);
             }
-            Err(_) => {}
+            Ok(false) | Err(_) => {}
         }
         trouble = changed.err();
         sleep(LOOK_AGAIN).await;

@@ -58,6 +58,14 @@ pub(super) struct Told {
     pub(super) since: Timestamp,
 }
 
+/// What became of a judgement.
+pub(super) enum Settled {
+    /// All is as it was told before.
+    Same,
+    /// It is told anew; before, it was this, if anything.
+    Anew(Option<Told>),
+}
+
 /// A window that takes the target away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Away {
@@ -94,7 +102,7 @@ impl Entry {
             labels,
             probe,
             plan,
-            inner: Mutex::new(Inner { told, hurried, away, ..Inner::default() }),
+            inner: Mutex::new(Inner { hurried, told, away, ..Inner::default() }),
             settling: Mutex::new(()),
         }
     }
@@ -260,12 +268,12 @@ impl Entry {
     }
 
     /// Judges it anew at `now`; gives the standing before, where this one differs from it.
-    pub(super) fn settle(&self, around: &Around, now: Timestamp) -> Option<Option<Told>> {
+    pub(super) fn settle(&self, around: &Around, now: Timestamp) -> Settled {
         let _order = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         self.tell(self.judge(&self.seen(now), around), now)
     }
 
-    fn tell(&self, standing: Standing, now: Timestamp) -> Option<Option<Told>> {
+    fn tell(&self, standing: Standing, now: Timestamp) -> Settled {
         let mut inner = self.inner();
         let before = inner.told.clone();
         let same = before.as_ref().is_some_and(|told| {
@@ -275,11 +283,11 @@ impl Entry {
                 && told.standing.counts == standing.counts
         });
         if same {
-            return None;
+            return Settled::Same;
         }
         let since = before.as_ref().filter(|told| told.standing.state == standing.state).map_or(now, |told| told.since);
         inner.told = Some(Told { standing, since });
-        Some(before)
+        Settled::Anew(before)
     }
 }
 

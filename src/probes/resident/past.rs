@@ -153,14 +153,16 @@ impl Board {
                 stretches.push(live);
             }
             let summary = summarize(window, &stretches, Some(known.history.recent()), now);
-            stretches.iter().for_each(|stretch| total.merge(&stretch.rollup));
+            for stretch in &stretches {
+                total.merge(&stretch.rollup);
+            }
             let mut failures = past.failures;
             let newest = failures.last().map(|failed| failed.at);
             let in_memory = known.history.failures().failed();
             failures.extend(in_memory.filter(|failed| {
                 newest.is_none_or(|newest| failed.at > newest) && window.from <= failed.at && failed.at < window.to
             }));
-            let steps = stretches.iter().map(|stretch| step(stretch)).collect();
+            let steps = stretches.iter().map(step).collect();
             targets.push(TargetPast { target: record.target.to_string(), summary, steps, failures });
         }
         let series = Series::probe(namespace, name);

@@ -80,13 +80,13 @@ impl Rounds {
         if effect.turned {
             self.board.settle(&entry);
         }
-        let soon = self.soon(&entry, cell, began, effect.contradicted);
+        let soon = Self::soon(&entry, cell, began, effect.contradicted);
         let id = cell.record.ids.id(at);
         (Some(Made { id, target: Arc::clone(&cell.record.target), at, observation }), soon)
     }
 
     /// When the next round should begin at the latest, where that is before its slot.
-    fn soon(&self, entry: &Entry, cell: &Cell, began: Instant, contradicted: bool) -> Option<Instant> {
+    fn soon(entry: &Entry, cell: &Cell, began: Instant, contradicted: bool) -> Option<Instant> {
         let edge = cell.plan.edge.filter(|_| contradicted);
         let change = cell.plan.change.filter(|_| entry.hurried(began));
         [edge, change].into_iter().flatten().min().map(|interval| began + interval)

@@ -106,9 +106,12 @@ impl Usher {
             let parent = |name: &String| Explainer { key: (entry.key.0.clone(), name.clone()), parent: true };
             let mut explainers: Vec<Explainer> = spec.parents.iter().map(parent).collect();
             if spec.self_check.is_none() {
-                let stands_for = |check: &SelfCheck| match check.match_labels.is_empty() {
-                    true => !entry.is_local(),
-                    false => check.match_labels.iter().all(|(key, value)| entry.labels.get(key) == Some(value)),
+                let stands_for = |check: &SelfCheck| {
+                    if check.match_labels.is_empty() {
+                        !entry.is_local()
+                    } else {
+                        check.match_labels.iter().all(|(key, value)| entry.labels.get(key) == Some(value))
+                    }
                 };
                 let found = checks.iter().filter(|(_, check)| stands_for(check));
                 explainers.extend(found.map(|(other, _)| Explainer { key: other.key.clone(), parent: false }));

@@ -54,7 +54,7 @@ impl Door {
     }
 }
 
-fn with(mut spec: Value, more: Value) -> Value {
+fn with(mut spec: Value, more: &Value) -> Value {
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
 }
@@ -134,8 +134,8 @@ async fn a_child_is_unknown_and_not_down_while_its_parent_is_down() {
     let mut door = Door::open().await;
     let world = World::start(outbound());
     let mut turns = world.board.transitions();
-    world.create("parent", with(door.spec(), json!({"down": {"failures": 5}}))).await;
-    world.create("child", with(door.spec(), json!({"parents": ["parent"], "down": {"failures": 1}}))).await;
+    world.create("parent", with(door.spec(), &json!({"down": {"failures": 5}}))).await;
+    world.create("child", with(door.spec(), &json!({"parents": ["parent"], "down": {"failures": 1}}))).await;
     world.until_state("parent", "up").await;
     world.until_state("child", "up").await;
     door.shut().await;
@@ -165,8 +165,8 @@ async fn a_failing_self_check_explains_what_fails_on_the_way_and_nothing_else() 
     .await;
     let world = World::start(outbound());
     let explains = json!({"selfCheck": {"matchLabels": {"app": "checkout"}}});
-    world.create("way-out", with(way.spec(), explains)).await;
-    world.create("shop", with(target.spec(), json!({"down": {"failures": 1}}))).await;
+    world.create("way-out", with(way.spec(), &explains)).await;
+    world.create("shop", with(target.spec(), &json!({"down": {"failures": 1}}))).await;
     world.create("page", json!({"http": {"url": page.url("/")}, "interval": "100ms"})).await;
     for name in ["way-out", "shop", "page"] {
         world.until_state(name, "up").await;
@@ -189,7 +189,7 @@ async fn a_failing_self_check_explains_what_fails_on_the_way_and_nothing_else() 
 async fn a_state_edge_is_confirmed_at_the_faster_interval() {
     let mut door = Door::open().await;
     let world = World::start(outbound());
-    let spec = with(door.spec(), json!({"interval": "4s", "edgeInterval": "100ms", "down": {"failures": 3}}));
+    let spec = with(door.spec(), &json!({"interval": "4s", "edgeInterval": "100ms", "down": {"failures": 3}}));
     world.create("edge", spec).await;
     world.until_state("edge", "up").await;
     door.shut().await;
@@ -204,7 +204,7 @@ async fn a_state_edge_is_confirmed_at_the_faster_interval() {
 async fn a_suspended_probe_is_run_by_hand_and_stays_unknown() {
     let door = Door::open().await;
     let world = World::start(outbound());
-    world.create("asleep", with(door.spec(), json!({"suspend": true}))).await;
+    world.create("asleep", with(door.spec(), &json!({"suspend": true}))).await;
     until("it is known", || world.board.get("shop", "asleep").is_some_and(|view| !view.targets.is_empty())).await;
     let made = world.board.run("shop", "asleep").await.unwrap();
     assert_eq!((made.len(), made[0].observation.success), (1, true));
@@ -219,7 +219,7 @@ async fn a_suspended_probe_is_run_by_hand_and_stays_unknown() {
 async fn a_change_that_begins_fires_its_probes_and_hurries_them() {
     let door = Door::open().await;
     let world = World::start(outbound());
-    world.create("slow", with(door.spec(), json!({"interval": "1h", "changeInterval": "100ms"}))).await;
+    world.create("slow", with(door.spec(), &json!({"interval": "1h", "changeInterval": "100ms"}))).await;
     world.until_state("slow", "up").await;
     let at = now();
     let rounds = || world.board.rounds_since("shop", "slow", at).len();
@@ -237,7 +237,7 @@ async fn a_new_schedule_keeps_what_is_known_and_a_new_address_does_not() {
     let probe: Probe = world.create("moving", door.spec()).await;
     world.until_state("moving", "up").await;
     let before = world.board.get("shop", "moving").unwrap();
-    let probe = world.change(probe, with(door.spec(), json!({"interval": "200ms", "down": {"failures": 4}}))).await;
+    let probe = world.change(probe, with(door.spec(), &json!({"interval": "200ms", "down": {"failures": 4}}))).await;
     until("the new plan", || world.board.get("shop", "moving").unwrap().failures == 4).await;
     let after = world.board.get("shop", "moving").unwrap();
     assert_eq!((after.state, after.since), (before.state, before.since));
@@ -273,7 +273,7 @@ async fn a_port_that_must_be_shut_is_up_while_it_is() {
     let world = World::start(outbound());
     let mut door = Door::open().await;
     door.shut().await;
-    world.create("shut", with(door.spec(), json!({"expect": "failure"}))).await;
+    world.create("shut", with(door.spec(), &json!({"expect": "failure"}))).await;
     world.until_state("shut", "up").await;
     door.reopen().await;
     world.until_state("shut", "down").await;
@@ -297,7 +297,7 @@ async fn in_maintenance_a_probe_is_unknown_until_the_window_shuts() {
     let window = Arc::new(Opened(AtomicBool::new(false)));
     let maintenances: Arc<dyn Maintenances> = Arc::clone(&window) as _;
     let world = World::start_with(outbound(), Options { maintenances: Some(maintenances), ..Options::default() });
-    world.create("kept", with(door.spec(), json!({"maintenance": {"names": ["night"]}}))).await;
+    world.create("kept", with(door.spec(), &json!({"maintenance": {"names": ["night"]}}))).await;
     world.until_state("kept", "up").await;
     window.0.store(true, Ordering::SeqCst);
     world.until_state("kept", "unknown").await;
@@ -322,7 +322,7 @@ async fn history_outlives_the_process_and_a_state_does_not() {
 
     door.shut().await;
     let world = World::start_with(outbound(), Options { archive: Some(open()), ..Options::default() });
-    world.create("kept", with(door.spec(), json!({"down": {"failures": 50}}))).await;
+    world.create("kept", with(door.spec(), &json!({"down": {"failures": 50}}))).await;
     until("it is on the board", || world.board.get("shop", "kept").is_some_and(|view| view.before.is_some())).await;
     let view = world.board.get("shop", "kept").unwrap();
     assert_eq!((view.state.as_str(), view.before.unwrap().state.as_str()), ("unknown", "up"));

@@ -147,7 +147,7 @@ fn every_metric_of_the_dashboards_and_alerts_exists() {
     let start = std::time::Instant::now();
     let mut shown = serving.admin("/metrics");
     while !shown.contains("probegate_probe_up{") && start.elapsed() < std::time::Duration::from_secs(20) {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
         shown = serving.admin("/metrics");
     }
     let known: BTreeSet<&str> =

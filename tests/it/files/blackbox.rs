@@ -19,7 +19,7 @@ fn yaml(imported: &Imported) -> String {
 }
 
 fn notes(imported: &Imported) -> String {
-    imported.notes.iter().map(|note| format!("{note}\n")).collect()
+    imported.notes.iter().map(|note| note.to_string() + "\n").collect()
 }
 
 #[test]

@@ -244,8 +244,8 @@ async fn data_stores_shake_hands() {
     let broker = kafka(broker).await;
     Ready::named("kafka").at(&broker.place()).is_up(&authority).await;
     // Error 35: it does not know the version.
-    let broken = kafka(b"\0\0\0\x0a\0\0\0\x01\0\x23\0\0\0\0").await;
-    Ready::named("kafka").at(&broken.place()).fails(&[Reason::Expect], &authority).await;
+    let refusing = kafka(b"\0\0\0\x0a\0\0\0\x01\0\x23\0\0\0\0").await;
+    Ready::named("kafka").at(&refusing.place()).fails(&[Reason::Expect], &authority).await;
     let starting = b"E\0\0\0\x30SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0".to_vec();
     let starting = saying(starting).await;
     Ready::named("postgresql").at(&starting.place()).fails(&[Reason::Expect], &authority).await;

@@ -167,6 +167,7 @@ impl World {
         Self::with(Setup::default()).await
     }
 
+    #[allow(clippy::too_many_lines, reason = "it puts together what the composition root does, line by line")]
     pub async fn with(setup: Setup) -> Self {
         let clock: Arc<dyn Clock> = setup.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
         let store =

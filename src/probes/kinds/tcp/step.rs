@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn groups_without_end_are_refused() {
-        let text = (0..=MAX_GROUPS).map(|n| format!("(?P<g{n}>a)")).collect::<Vec<_>>().join("");
+        let text = (0..=MAX_GROUPS).map(|n| format!("(?P<g{n}>a)")).collect::<Vec<_>>().concat();
         let step = Step::compile(("tcp.expect", Some(&text)), ("tcp.send", None), &mut Groups::default(), false);
         assert_eq!(step.unwrap_err().field, "tcp.expect");
     }
