@@ -149,10 +149,8 @@ fn http(families: &mut Families, spec: &ProbeSpec, seen: &Observation) {
     families.gauge("probe_http_content_length", "The length that the answer tells of its body", length);
     let body = number(seen, "uncompressedBytes").or_else(|| number(seen, "bodyBytes")).unwrap_or(0.0);
     families.gauge("probe_http_uncompressed_body_length", "The length of the body without compression", body);
-    // There a redirect that is not followed counts as well.
-    let left = status.is_some_and(|status| [301.0, 302.0, 303.0, 307.0, 308.0].contains(&status));
-    let redirects = number(seen, "redirects").unwrap_or(0.0) + flag(left);
-    families.gauge("probe_http_redirects", "How many redirects were answered", redirects);
+    let redirects = number(seen, "redirects").unwrap_or(0.0);
+    families.gauge("probe_http_redirects", "How many redirects were followed", redirects);
     let version = seen.facts.get("httpVersion").and_then(|version| match version {
         Value::String(text) => text.trim_start_matches("HTTP/").parse().ok(),
         other => other.as_f64(),
