@@ -201,6 +201,7 @@ impl Engine {
         let first = spec.targets.as_ref().and_then(|targets| targets.list.first());
         let kind = match (first, &spec.targets) {
             (Some(first), _) => self.usher.compile(spec, &plan, first)?.kind(),
+            (None, None) if is_module(spec) => crate::probes::kinds::kind_of(spec)?,
             (None, None) => self.usher.compile(spec, &plan, &own_target(spec))?.kind(),
             (None, Some(_)) => crate::probes::kinds::kind_of(spec)?,
         };
@@ -210,6 +211,9 @@ impl Engine {
     /// Seats the targets of a probe, and follows them where they can change by themselves.
     async fn begin(&self, entry: &Arc<Entry>, plan: &Arc<Plan>, records: Vec<Arc<Record>>) -> Option<JoinHandle<()>> {
         let spec = &entry.probe.spec;
+        if is_module(spec) {
+            return None;
+        }
         if spec.targets.as_ref().is_some_and(moves) {
             entry.lost(Some("the targets are not known yet".to_owned()));
             let seeker = seek(Arc::clone(&self.usher), Arc::clone(entry), Arc::clone(plan), records);
@@ -273,6 +277,11 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Ve
 fn away(maintenances: Option<&dyn Maintenances>, entry: &Entry, now: Timestamp) -> Option<Away> {
     let maintenance = entry.probe.spec.maintenance.as_ref()?;
     maintenances?.away(&entry.key.0, maintenance, now)
+}
+
+/// Whether it has no target of its own: whoever asks for `/probe` names one.
+fn is_module(spec: &ProbeSpec) -> bool {
+    spec.suspend && spec.targets.is_none() && own_target(spec).is_empty()
 }
 
 /// Whether a probe is what it was when it was seated, its status left aside. The store counts the

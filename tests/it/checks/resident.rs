@@ -216,6 +216,16 @@ async fn a_suspended_probe_is_run_by_hand_and_stays_unknown() {
 }
 
 #[tokio::test]
+async fn a_module_without_a_target_of_its_own_is_valid_and_asleep() {
+    let world = World::start(outbound());
+    world.create("module", json!({"tcp": {}, "suspend": true})).await;
+    until("it is known", || world.board.get("shop", "module").is_some()).await;
+    let view = world.board.get("shop", "module").unwrap();
+    assert_eq!((view.invalid, view.kind, view.reason.as_str()), (None, Some("tcp"), "suspended"));
+    assert!(matches!(world.board.run("shop", "module").await, Err(RunError::NoTargets { .. })));
+}
+
+#[tokio::test]
 async fn a_change_that_begins_fires_its_probes_and_hurries_them() {
     let door = Door::open().await;
     let world = World::start(outbound());
