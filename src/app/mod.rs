@@ -33,7 +33,6 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Parts};
 use crate::outbound::{Outbound, Secrets};
-use crate::probes::Board;
 pub use crate::probes::Limits;
 use crate::probes::history::sqlite::SqliteArchive;
 use crate::probes::history::{self, ArchiveError};
@@ -146,8 +145,7 @@ pub struct App {
     overrides: Cache<Override>,
     past: Ledger,
     windows: WindowBook,
-    board: Board,
-    resident: Prober,
+    prober: Prober,
     archive: Option<Arc<SqliteArchive>>,
     /// The directory of a history that goes with the process.
     _passing: Option<TempDir>,
@@ -227,8 +225,7 @@ impl App {
             overrides,
             past,
             windows,
-            board: resident.board.clone(),
-            resident,
+            prober: resident,
             archive,
             _passing: passing,
             rules,
@@ -243,7 +240,7 @@ impl App {
     fn register(&self, registry: &mut Registry) {
         self.home.metrics().register(registry);
         self.engine.register(registry);
-        self.board.register(registry);
+        self.prober.board.register(registry);
         if let Some(archive) = &self.archive {
             archive.metrics().register(registry);
         }
@@ -273,7 +270,7 @@ impl App {
 
     /// Ends everything and waits for it: open runs are let go of, what was written is closed.
     pub async fn stop(self) {
-        self.board.close_history().await;
+        self.prober.board.close_history().await;
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -76,7 +76,7 @@ impl App {
             windows: Arc::new(move || windows.current()),
             past: self.past.clone(),
             overrides: self.overrides.clone(),
-            probes: self.resident.clone(),
+            probes: self.prober.clone(),
             clock: Arc::clone(&self.clock),
             health: self.health(&access, tls.as_ref()),
             access,

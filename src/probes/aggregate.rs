@@ -112,10 +112,12 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(targets: &[Target<'_>]) -> Self {
+    /// Counts states.
+    #[must_use]
+    pub fn of(states: impl IntoIterator<Item = ProbeState>) -> Self {
         let mut counts = Self::default();
-        for target in targets {
-            match target.state {
+        for state in states {
+            match state {
                 ProbeState::Up => counts.up += 1,
                 ProbeState::Degraded => counts.degraded += 1,
                 ProbeState::Down => counts.down += 1,
@@ -151,14 +153,25 @@ pub struct Standing {
 #[must_use]
 pub fn aggregate(situation: &Situation<'_>) -> Standing {
     let targets = situation.targets;
-    let counts = Counts::of(targets);
-    let quorum = situation.quorum.clamp(1, counts.all().max(1));
+    let counts = Counts::of(targets.iter().map(|target| target.state));
+    let quorum = effective(situation.quorum, counts);
     let state = by_quorum(counts, quorum);
     let (state, why, until, reason) = overlay(situation, state, counts, quorum).unwrap_or_else(|| {
         let why = if targets.is_empty() { Why::NoTargets } else { unknown_why(state, targets) };
         (state, why, None, explain(targets, state, counts, quorum))
     });
     Standing { state, why, until, reason: shortened(&reason, MAX_REASON), counts }
+}
+
+/// The state that targets speak for together, without anything that lies over it.
+#[must_use]
+pub fn together(counts: Counts, quorum: usize) -> ProbeState {
+    by_quorum(counts, effective(quorum, counts))
+}
+
+/// At least one, and not more than there are targets.
+fn effective(quorum: usize, counts: Counts) -> usize {
+    quorum.clamp(1, counts.all().max(1))
 }
 
 const fn by_quorum(counts: Counts, quorum: usize) -> ProbeState {

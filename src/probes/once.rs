@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
+use super::aggregate::{Counts, together};
 use super::kinds::{Compiled, SpecError, Tools, compile};
 use super::resident::{ExpandError, expand};
 use super::result::{Failure, Observation, Reason};
@@ -81,32 +82,7 @@ impl Prepared {
     /// resident prober has it.
     #[must_use]
     pub fn state(&self, rounds: &[Once]) -> ProbeState {
-        together(rounds.iter().map(|once| once.seen.state()), self.quorum)
-    }
-}
-
-/// Down when as many targets are as the quorum says (or all, where there are fewer), unknown when
-/// those that are unknown could make it so, degraded when any is down or degraded.
-fn together(states: impl Iterator<Item = ProbeState>, quorum: usize) -> ProbeState {
-    let (mut all, mut down, mut unknown, mut degraded) = (0, 0, 0, 0);
-    for state in states {
-        all += 1;
-        match state {
-            ProbeState::Down => down += 1,
-            ProbeState::Unknown => unknown += 1,
-            ProbeState::Degraded => degraded += 1,
-            ProbeState::Up => {}
-        }
-    }
-    let quorum = quorum.clamp(1, all.max(1));
-    if down >= quorum {
-        ProbeState::Down
-    } else if all == 0 || down + unknown >= quorum {
-        ProbeState::Unknown
-    } else if down + degraded > 0 {
-        ProbeState::Degraded
-    } else {
-        ProbeState::Up
+        together(Counts::of(rounds.iter().map(|once| once.seen.state())), self.quorum)
     }
 }
 
@@ -160,7 +136,7 @@ mod tests {
             'd' => ProbeState::Down,
             _ => ProbeState::Unknown,
         };
-        assert_eq!(together(targets.chars().map(state), quorum), state(expected.chars().next().unwrap()));
+        assert_eq!(together(Counts::of(targets.chars().map(state)), quorum), state(expected.chars().next().unwrap()));
     }
 
     #[tokio::test]

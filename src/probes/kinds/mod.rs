@@ -30,19 +30,21 @@ pub type Probing<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send +
 pub type Prober = Arc<dyn for<'a> Fn(&'a mut Trace) -> Probing<'a> + Send + Sync>;
 /// Compiles a spec of its own kind, and leaves those of others alone.
 type Compiler = fn(&ProbeSpec, &Tools) -> Option<Result<Ready, SpecError>>;
+/// Whether a spec is of a kind.
+type Is = fn(&ProbeSpec) -> bool;
 
 /// The kinds by the field of the spec that they stand under.
-const KINDS: &[(&str, Compiler)] = &[
-    ("http", http::compile),
-    ("tcp", tcp::compile),
-    ("tls", tls::compile),
-    ("dns", dns::compile),
-    ("udp", udp::compile),
-    ("unix", unix::compile),
-    ("grpc", grpc::compile),
-    ("icmp", icmp::compile),
-    ("websocket", websocket::compile),
-    ("script", script::compile),
+const KINDS: &[(&str, Is, Compiler)] = &[
+    ("http", |spec| spec.http.is_some(), http::compile),
+    ("tcp", |spec| spec.tcp.is_some(), tcp::compile),
+    ("tls", |spec| spec.tls.is_some(), tls::compile),
+    ("dns", |spec| spec.dns.is_some(), dns::compile),
+    ("grpc", |spec| spec.grpc.is_some(), grpc::compile),
+    ("icmp", |spec| spec.icmp.is_some(), icmp::compile),
+    ("websocket", |spec| spec.websocket.is_some(), websocket::compile),
+    ("udp", |spec| spec.udp.is_some(), udp::compile),
+    ("unix", |spec| spec.unix.is_some(), unix::compile),
+    ("script", |spec| spec.script.is_some(), script::compile),
 ];
 
 /// What kinds need of the rest of the program.
@@ -107,24 +109,17 @@ impl SpecError {
 /// # Errors
 /// No kind is set, or several are.
 pub fn kind_of(spec: &ProbeSpec) -> Result<&'static str, SpecError> {
-    let set = [
-        ("http", spec.http.is_some()),
-        ("tcp", spec.tcp.is_some()),
-        ("tls", spec.tls.is_some()),
-        ("dns", spec.dns.is_some()),
-        ("grpc", spec.grpc.is_some()),
-        ("icmp", spec.icmp.is_some()),
-        ("websocket", spec.websocket.is_some()),
-        ("udp", spec.udp.is_some()),
-        ("unix", spec.unix.is_some()),
-        ("script", spec.script.is_some()),
-    ];
-    let mut found = set.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
-    match (found.next(), found.next()) {
-        (Some(kind), None) => Ok(kind),
+    only(spec).map(|(kind, _)| kind)
+}
+
+/// The one kind that is set, and how it is compiled.
+fn only(spec: &ProbeSpec) -> Result<(&'static str, Compiler), SpecError> {
+    let mut set = KINDS.iter().filter(|(_, is, _)| is(spec));
+    match (set.next(), set.next()) {
+        (Some((kind, _, compile)), None) => Ok((kind, *compile)),
         (first, _) => {
             let found = if first.is_some() { "several are set" } else { "none is set" };
-            let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
+            let names: Vec<&str> = KINDS.iter().map(|(name, ..)| *name).collect();
             let (last, others) = names.split_last().unwrap_or((&"", &[]));
             let why = format!("exactly one of {} and {last} must be set; {found}", others.join(", "));
             Err(SpecError::new("http", why))
@@ -137,9 +132,8 @@ pub fn kind_of(spec: &ProbeSpec) -> Result<&'static str, SpecError> {
 /// # Errors
 /// No kind is set, or several are, or the kind's own error.
 pub fn compile(spec: &ProbeSpec, timeout: Duration, tools: &Tools) -> Result<Compiled, SpecError> {
-    let kind = kind_of(spec)?;
-    let mut found = KINDS.iter().filter_map(|(_, compile)| compile(spec, tools));
-    let ready = found.next().unwrap_or_else(|| Err(SpecError::new(kind, "this kind is not known")))?;
+    let (kind, compile) = only(spec)?;
+    let ready = compile(spec, tools).unwrap_or_else(|| Err(SpecError::new(kind, "it is not set")))?;
     let latency = spec.latency.as_ref();
     let slow = latency.and_then(|rule| Some((rule.max?.to_std(), rule.severity.unwrap_or(Severity::Degraded))));
     Ok(Compiled {

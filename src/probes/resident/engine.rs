@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::outbound::Outbound;
 use crate::probes::SpecError;
 use crate::probes::history::Archive;
-use crate::probes::kinds::Tools;
+use crate::probes::kinds::{Tools, kind_of};
 use crate::probes::plan::{Plan, plan};
 use crate::probes::targets::own_target;
 use crate::store::{Cache, Store};
@@ -201,9 +201,9 @@ impl Engine {
         let first = spec.targets.as_ref().and_then(|targets| targets.list.first());
         let kind = match (first, &spec.targets) {
             (Some(first), _) => self.usher.compile(spec, &plan, first)?.kind(),
-            (None, None) if is_module(spec) => crate::probes::kinds::kind_of(spec)?,
+            (None, None) if is_module(spec) => kind_of(spec)?,
             (None, None) => self.usher.compile(spec, &plan, &own_target(spec))?.kind(),
-            (None, Some(_)) => crate::probes::kinds::kind_of(spec)?,
+            (None, Some(_)) => kind_of(spec)?,
         };
         Ok((kind, Arc::new(plan)))
     }
@@ -299,19 +299,8 @@ fn is_as_it_was(old: &Entry, probe: &Probe) -> bool {
 
 /// Whether two specs ask the same question, whatever their schedules and thresholds.
 fn asks_the_same(old: &ProbeSpec, new: &ProbeSpec) -> bool {
-    let question = |spec: &ProbeSpec| ProbeSpec {
-        http: spec.http.clone(),
-        tcp: spec.tcp.clone(),
-        tls: spec.tls.clone(),
-        dns: spec.dns.clone(),
-        grpc: spec.grpc.clone(),
-        icmp: spec.icmp.clone(),
-        websocket: spec.websocket.clone(),
-        udp: spec.udp.clone(),
-        unix: spec.unix.clone(),
-        script: spec.script.clone(),
-        expect: spec.expect,
-        ..ProbeSpec::default()
-    };
-    question(old) == question(new)
+    (&old.http, &old.tcp, &old.tls, &old.websocket, &old.grpc, &old.unix)
+        == (&new.http, &new.tcp, &new.tls, &new.websocket, &new.grpc, &new.unix)
+        && (&old.dns, &old.icmp, &old.udp, &old.script, &old.expect)
+            == (&new.dns, &new.icmp, &new.udp, &new.script, &new.expect)
 }

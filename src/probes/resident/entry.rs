@@ -210,11 +210,11 @@ impl Entry {
         self.inner().told.as_ref().map_or(ProbeState::Unknown, |told| told.standing.state)
     }
 
-    /// Whether so many targets failed in their last round that it could be down.
-    pub(super) fn failing(&self) -> bool {
+    /// Whether so many targets fail, or have failed since then, that it could be down.
+    pub(super) fn failing_since(&self, since: Instant) -> bool {
         let Ok((_, plan)) = &self.plan else { return false };
         let records = self.records();
-        let failing = records.iter().filter(|record| record.latest().is_some_and(|(_, failed)| failed)).count();
+        let failing = records.iter().filter(|record| record.failing_since(since)).count();
         failing > 0 && failing >= plan.quorum.min(records.len())
     }
 

@@ -47,6 +47,8 @@ pub(in crate::probes) struct Known {
     usual: Option<Box<Usual>>,
     /// When the last round began that has ended, and whether it failed, whatever explains it.
     latest: Option<(Instant, bool)>,
+    /// When the last successful round began that came after a failed one.
+    recovered: Option<Instant>,
 }
 
 /// What a round has done to its target.
@@ -72,6 +74,7 @@ impl Record {
             last: None,
             usual: None,
             latest: None,
+            recovered: None,
         };
         let series = Arc::new(Series::target(namespace, name, &*target));
         let ids = RunIds::of(namespace, name, &target);
@@ -90,6 +93,13 @@ impl Record {
     /// The last round that has ended: when it began, and whether it failed.
     pub(super) fn latest(&self) -> Option<(Instant, bool)> {
         self.known().latest
+    }
+
+    /// Whether it was failing at `since`, or has been at any time after it, as far as rounds tell: the
+    /// first round that succeeds again says nothing about the time before it.
+    pub(super) fn failing_since(&self, since: Instant) -> bool {
+        let known = self.known();
+        known.latest.is_some_and(|(_, failed)| failed) || known.recovered.is_some_and(|began| began >= since)
     }
 
     /// Waits until a round has ended that began at `since` or later.
@@ -131,7 +141,12 @@ impl Record {
     /// Notes that a round has ended, before anything is made of it: who asks for an explanation of
     /// another failure must not wait for that of this one.
     pub(super) fn ended(&self, began: Instant, failed: bool) {
-        self.known().latest = Some((began, failed));
+        let mut known = self.known();
+        if !failed && known.latest.is_some_and(|(_, failed)| failed) {
+            known.recovered = Some(began);
+        }
+        known.latest = Some((began, failed));
+        drop(known);
         self.ended.notify_waiters();
     }
 

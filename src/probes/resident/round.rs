@@ -92,8 +92,9 @@ impl Rounds {
         [edge, change].into_iter().flatten().min().map(|interval| began + interval)
     }
 
-    /// Why a failure says nothing about the target: a parent is failing, or the prober's own way is
-    /// lost. Where this failure would turn the target down, the answer must be newer than it.
+    /// Why a failure of a round that began at `began` says nothing about the target: a parent is
+    /// failing, or the prober's own way is lost, or was when the round began. Where this failure would
+    /// turn the target down, the answer must be newer than it.
     async fn explanation(&self, entry: &Entry, cell: &Cell, seen: &Observation, began: Instant) -> Option<String> {
         if seen.judgement() != Judgement::Failed {
             return None;
@@ -103,11 +104,11 @@ impl Rounds {
         for explainer in entry.explainers().iter().filter(|explainer| explainer.parent || about_the_way) {
             let Some(other) = self.board.entry(&explainer.key) else { continue };
             if turns {
-                ask(&other, began).await;
+                ask(&other, Instant::now()).await;
             } else {
                 nudge(&other);
             }
-            if other.failing() || (explainer.parent && other.state() == ProbeState::Down) {
+            if other.failing_since(began) || (explainer.parent && other.state() == ProbeState::Down) {
                 let what = if explainer.parent { "its parent" } else { "the prober's own check" };
                 return Some(format!("{what} {} fails", other.title()));
             }
