@@ -28,7 +28,8 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("rules", &["model", "api"]),
     ("gate", &["model", "api"]),
     // Interfaces and what implements them.
-    ("store", &["model", "api", "clock"]),
+    ("cluster", &["model", "api", "clock"]),
+    ("store", &["model", "api", "clock", "cluster"]),
     // What checks look at. Every call out goes through `outbound`.
     ("outbound", &["model", "api", "clock"]),
     ("calendars", &["model", "api", "windows", "store", "clock", "outbound"]),
