@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::condition::Condition;
 use super::names::resource;
-use crate::model::{Decimal, Expression, Labels, Mode, OnUnknown, Period, Running};
+use crate::model::{Decimal, Expression, Labels, Mode, OnBlock, OnUnknown, Period, Running};
 
 /// The policy: for which targets, which checks before and after a batch.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -141,6 +141,10 @@ pub struct PostChecks {
     /// What unknown at the timeout becomes. Default block.
     #[serde(default)]
     pub on_unknown: OnUnknown,
+    /// What the operator does with the rollout when a batch is blocked: hold it, or give the
+    /// workload its stable template back. Default hold.
+    #[serde(default)]
+    pub on_block: OnBlock,
     /// The checks.
     #[serde(default)]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

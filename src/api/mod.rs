@@ -25,8 +25,9 @@ pub use gate::{
     ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
 };
 pub use names::{
-    ANNOTATION_MODULE, ANNOTATION_SOURCE, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION,
-    LABEL_REVISION, LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
+    ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_SOURCE, ANNOTATION_VERDICT, DEFAULT_NAMESPACE,
+    GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION, LABEL_SUBJECT, Resource, VERSION, name_of,
+    namespace_of,
 };
 pub use probe::{
     BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
@@ -37,7 +38,7 @@ pub use probe::{
     WebsocketProbe,
 };
 pub use run::{
-    Attempt, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,
+    Attempt, Bypassed, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,
 };
 pub use window::{
     Calendar, CronSchedule, DateRange, ReleaseWindow, ReleaseWindowSpec, ReleaseWindowStatus, RruleSchedule, Schedule,

@@ -25,6 +25,12 @@ pub const LABEL_CHANGE: &str = "probegate.io/change";
 pub const ANNOTATION_SOURCE: &str = "probegate.io/source";
 /// On a probe: the name of the `blackbox_exporter` module that it stands for at `/probe`.
 pub const ANNOTATION_MODULE: &str = "probegate.io/module";
+/// On a rollout: the gate that stands in front of it, in its namespace.
+pub const ANNOTATION_GATE: &str = "probegate.io/gate";
+/// On a rollout: how far the release that is under way was let out. Written by the operator.
+pub const ANNOTATION_RELEASE: &str = "probegate.io/release";
+/// On a rollout: the last word of its gate. On a workload that was rolled back: why.
+pub const ANNOTATION_VERDICT: &str = "probegate.io/verdict";
 
 /// What the store and the engine need of every kind.
 ///

@@ -18,6 +18,8 @@ pub mod condition_types {
     pub const DECIDED: &str = "Decided";
     /// The verdict no longer counts: another revision came.
     pub const VOID: &str = "Void";
+    /// The rollout went on without waiting for a pass.
+    pub const BYPASSED: &str = "Bypassed";
 }
 
 /// One run: its inputs, its checks with evidence, its verdict. Creating one starts it.
@@ -109,13 +111,16 @@ pub struct GateRunStatus {
     /// Set when another revision made the verdict void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voided: Option<Voided>,
+    /// Set when the rollout went on without waiting for a pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypassed: Option<Bypassed>,
     /// Who cancelled the run, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_by: Option<String>,
     /// The program's version that decided.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub decided_with: String,
-    /// `Decided` and `Void`.
+    /// `Decided`, `Void` and `Bypassed`.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -224,6 +229,23 @@ pub struct Voided {
     /// When.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: Timestamp,
+}
+
+/// How a rollout went on without waiting for a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bypassed {
+    /// When it was seen.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// How, in one word: `approval`, `duration`, `lastStep`, `disabled`, `deleted`, `editedStep`,
+    /// `jump` or `newRevision`.
+    pub how: String,
+    /// Who, as the cluster's field managers tell; absent where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The batch that went out, or one more than there are for the end of the rollout.
+    pub batch: u32,
 }
 
 resource!(GateRun, GateRunStatus, "GateRun", "gateruns");

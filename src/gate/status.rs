@@ -45,6 +45,7 @@ impl Machine {
                 change: change.clone(),
                 at: now.wall,
             }),
+            bypassed: old.and_then(|old| old.bypassed.clone()),
             cancelled_by: self.cancelled.as_ref().map(|(actor, _)| actor.clone()),
             decided_with: if self.ruling.is_some() { env!("CARGO_PKG_VERSION").to_owned() } else { String::new() },
             conditions: old.map(|old| old.conditions.clone()).unwrap_or_default(),

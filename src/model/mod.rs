@@ -16,4 +16,4 @@ pub use past::PastRun;
 pub use period::{Period, PeriodError};
 pub use report::{Evidence, Report};
 pub use selector::{Expression, Labels, Operator, SelectorError, glob_matches};
-pub use words::{Action, Invoker, Mode, OnUnknown, Outcome, Point, ProbeState, Running, UnknownWord, Verdict};
+pub use words::{Action, Invoker, Mode, OnBlock, OnUnknown, Outcome, Point, ProbeState, Running, UnknownWord, Verdict};

@@ -151,6 +151,17 @@ words!(
     }
 );
 words!(
+    /// What the operator does with a rollout whose batch is blocked afterwards.
+    #[derive(Default)]
+    OnBlock, "a policy for blocked batches", {
+        /// The rollout stays where it is until somebody decides.
+        #[default]
+        Hold = "hold",
+        /// The workload gets its stable template back.
+        Rollback = "rollback",
+    }
+);
+words!(
     /// The state of a probe.
     ProbeState, "a probe state", {
         /// It answers as expected.
