@@ -483,7 +483,12 @@ resource!(Gate, GateStatus, "Gate", "gates");
 
 /// Any JSON object: parameters are judged by the rule that takes them.
 pub(super) fn free_map(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    schemars::json_schema!({
+        "type": "object",
+        "x-kubernetes-preserve-unknown-fields": true,
+        // One unit to an API server, which would otherwise keep a list of every field's owner.
+        "x-kubernetes-map-type": "atomic"
+    })
 }
 
 /// Any JSON value.

@@ -15,6 +15,7 @@ mod probe;
 mod run;
 pub mod schema;
 pub mod schema_files;
+mod schema_rules;
 mod window;
 
 pub use any::{AnyResource, KINDS};

@@ -103,7 +103,7 @@ pub struct GateRunStatus {
     pub seen_at: Option<Timestamp>,
     /// The gate's spec at the start, resolved: soak, timeout, policy and checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "super::gate::free_value")]
+    #[schemars(schema_with = "super::gate::free_map")]
     pub plan: Option<Value>,
     /// The overrides that took part in the verdict.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::schema::{self, KindSchema, TEXT_KIND};
+use super::schema_rules;
 use super::{GROUP, VERSION};
 
 /// The dialect that editors know best.
@@ -118,6 +119,7 @@ fn for_server(schema: &Value) -> Value {
             if map.contains_key("properties") && map.get("title").is_some_and(Value::is_string) {
                 map.remove("title");
             }
+            schema_rules::for_server(&mut map);
             Value::Object(map)
         }
         Value::Array(items) => items.iter().map(for_server).collect(),
@@ -240,9 +242,16 @@ mod tests {
         {
             problems.push(format!("{path}: neither a type nor free"));
         }
+        // Beside a type, a schema may only say what must be there or must not.
+        let presence = |schema: &Value| schema.as_object().is_some_and(|map| map.keys().eq(["required"]));
+        let allowed = |key: &str| match (key, map.get(key)) {
+            ("anyOf", Some(Value::Array(schemas))) => schemas.iter().all(presence),
+            ("not", Some(schema)) => presence(schema),
+            _ => false,
+        };
         for banned in ["$ref", "oneOf", "anyOf", "allOf", "not", "definitions", "$schema", "patternProperties", "const"]
         {
-            if map.contains_key(banned) {
+            if map.contains_key(banned) && !allowed(banned) {
                 problems.push(format!("{path}: {banned}"));
             }
         }
