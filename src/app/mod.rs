@@ -322,6 +322,13 @@ impl Starting<'_> {
         cache
     }
 
+    /// For resources of which there may be ten thousand.
+    fn packed_cache<R: Resource>(&self) -> Cache<R> {
+        let (cache, run) = Cache::follow_packed(Arc::clone(self.store));
+        self.spawn(run);
+        cache
+    }
+
     /// Runs until the program ends.
     fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();

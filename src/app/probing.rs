@@ -36,7 +36,7 @@ impl Starting<'_> {
                 (None, None)
             }
         };
-        let modules = self.cache::<Probe>();
+        let modules = self.packed_cache::<Probe>();
         let root = options.files.first().map(|path| files::directory(path));
         let tools = Tools { outbound: outbound.clone(), clock: Arc::clone(self.clock), root: root.clone() };
         let engine = probes::Engine::new(

@@ -10,14 +10,16 @@ use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::{apply, stored};
 use super::diagnostic::{Diagnostic, Position};
+use super::fingerprint::Fingerprint;
 use super::health::{Health, Metrics, Outcome};
 use super::judge::{Judgement, judge};
 use super::load::{Loaded, load};
-use super::reload::plan;
+use super::reload::{digest, plan};
 use super::watcher::Watcher;
 use crate::clock::Clock;
 use crate::store::Store;
@@ -30,6 +32,9 @@ pub type Scripts = BTreeMap<String, String>;
 const QUIET: Duration = Duration::from_millis(150);
 /// How long a directory that is never quiet is waited for.
 const QUIET_AT_MOST: Duration = Duration::from_secs(2);
+/// How long files that look as they did are believed to be what they were: whether something is in
+/// order may depend on the time, and on files elsewhere.
+const READ_ANYWAY: Duration = Duration::from_secs(5 * 60);
 
 /// How a directory is followed.
 #[derive(Debug, Clone)]
@@ -60,6 +65,16 @@ struct Inner {
     scripts: watch::Sender<Arc<Scripts>>,
     /// One reload at a time; what was told to the log already.
     told: Mutex<BTreeSet<Diagnostic>>,
+    /// How files and store looked when all was in order last.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// How files and store looked.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    at: Instant,
+    files: Fingerprint,
+    stored: [u8; 32],
 }
 
 impl Directory {
@@ -91,6 +106,7 @@ impl Directory {
             metrics: Metrics::default(),
             scripts: watch::Sender::new(Arc::default()),
             told: Mutex::new(BTreeSet::new()),
+            seen: Mutex::new(None),
         };
         let directory = Self { inner: Arc::new(inner) };
         // The watch begins before the first load: what changes in between is not missed.
@@ -120,19 +136,46 @@ impl Directory {
 
     async fn run(self, mut watcher: Watcher, following: Following, shutdown: CancellationToken) {
         loop {
-            tokio::select! {
+            let heard = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = watcher.changed() => {
                     watcher.quiet(QUIET, QUIET_AT_MOST).await;
                     watcher.renew_if_replaced(&self.inner.root);
+                    true
                 }
-                () = tokio::time::sleep(following.rescan) => watcher.renew(&self.inner.root),
-            }
+                () = tokio::time::sleep(following.rescan) => {
+                    watcher.renew(&self.inner.root);
+                    false
+                }
+            };
+            let look = async {
+                if heard || !self.is_as_it_was().await {
+                    self.reload().await;
+                }
+            };
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = self.reload() => {}
+                () = look => {}
             }
         }
+    }
+
+    /// Whether neither the files nor what the store has of them have changed since all was in order:
+    /// reading ten thousand resources takes more than looking at their files.
+    async fn is_as_it_was(&self) -> bool {
+        let (inner, now) = (&self.inner, self.inner.clock.now());
+        let Some(seen) = *inner.seen.lock().await else { return false };
+        if seen.at.elapsed() >= READ_ANYWAY || fingerprint(&inner.root, now).await != Some(seen.files) {
+            return false;
+        }
+        let same = stored(inner.store.as_ref()).await.is_ok_and(|stored| digest(&stored) == seen.stored);
+        if same {
+            let before = inner.health.load_full();
+            let health = Health { last_reload: Some(now), last_success: Some(now), ..(*before).clone() };
+            inner.metrics.count(Outcome::Success, &health, 0);
+            inner.health.store(Arc::new(health));
+        }
+        same
     }
 
     /// Reads the directory now and brings the store up to it.
@@ -153,15 +196,18 @@ impl Directory {
             let broken = vec![Diagnostic::error(rule, &root, Position::START, message)];
             (Outcome::Failure, Health { healthy: false, broken, last_reload: Some(now), ..(*before).clone() }, 1)
         };
+        *inner.seen.lock().await = None;
+        let files = fingerprint(&inner.root, now).await;
         let loaded = match read(&inner.root, now).await {
             Ok(loaded) => loaded,
             Err(message) => return failed("directory", message),
         };
-        let stored = match stored(inner.store.as_ref()).await {
-            Ok(stored) => stored,
+        let there = match stored(inner.store.as_ref()).await {
+            Ok(there) => there,
             Err(error) => return failed("store", format!("the stored resources cannot be listed: {error}")),
         };
-        let mut plan = plan(&root, &loaded, stored);
+        let mut as_stored = Some(digest(&there));
+        let mut plan = plan(&root, &loaded, there);
         let changes = plan.steps.len();
         if let Err(error) = apply(inner.store.as_ref(), std::mem::take(&mut plan.steps)).await {
             return failed("store", format!("the resources cannot be written: {error}"));
@@ -174,6 +220,12 @@ impl Directory {
             loaded.diagnostics.iter().chain(&plan.troubles).cloned().partition(Diagnostic::is_error);
         errors.sort();
         let healthy = errors.is_empty();
+        if changes > 0 && healthy {
+            as_stored = self.settled(&root, &loaded).await;
+        }
+        if let (true, Some(files), Some(stored)) = (healthy, files, as_stored) {
+            *inner.seen.lock().await = Some(Seen { at: Instant::now(), files, stored });
+        }
         let files: BTreeSet<&String> = errors.iter().map(|error| &error.file).collect();
         let broken_files = files.len();
         let health = Health {
@@ -187,6 +239,13 @@ impl Directory {
             last_success: if healthy { Some(now) } else { before.last_success },
         };
         (if healthy { Outcome::Success } else { Outcome::Partial }, health, broken_files)
+    }
+
+    /// What the store has now, where it is what the files say.
+    async fn settled(&self, root: &str, loaded: &Loaded) -> Option<[u8; 32]> {
+        let there = stored(self.inner.store.as_ref()).await.ok()?;
+        let digest = digest(&there);
+        plan(root, loaded, there).steps.is_empty().then_some(digest)
     }
 
     /// Sends the rule files on where they differ. One that is broken keeps its last text.
@@ -221,6 +280,12 @@ fn tell(told: &mut BTreeSet<Diagnostic>, health: &Health) {
         tracing::info!(directory = %health.directory, "The config directory is in order again.");
     }
     *told = health.broken.iter().cloned().collect();
+}
+
+/// How the files look, without their being read.
+async fn fingerprint(root: &Path, now: Timestamp) -> Option<Fingerprint> {
+    let root = root.to_owned();
+    tokio::task::spawn_blocking(move || Fingerprint::of(&root, now)).await.ok().flatten()
 }
 
 async fn read(root: &Path, now: Timestamp) -> Result<Loaded, String> {

@@ -13,6 +13,7 @@ mod directory;
 mod discover;
 mod document;
 mod env;
+mod fingerprint;
 mod health;
 mod judge;
 mod load;

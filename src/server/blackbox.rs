@@ -106,7 +106,7 @@ fn find(app: &App, caller: &Caller, name: &str) -> Result<Arc<Probe>, Problem> {
         .deps
         .probes
         .modules
-        .all()
+        .mentioning(ANNOTATION_MODULE)
         .into_iter()
         .filter(|probe| caller.sees(namespace_of(&**probe), name_of(&**probe)))
         .filter_map(|probe| Some((of(&probe)?, probe)))

@@ -1,4 +1,4 @@
-//! From the store's watches to events.
+//! From the store's watches, and the turns of probes, to events.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -10,13 +10,15 @@ use futures::stream::select_all;
 use jiff::SignedDuration;
 use lru::LruCache;
 use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::api::runs::RunSummary;
 use super::api::windows::WindowSummary;
 use super::app::App;
-use crate::api::{GateRun, Override, Probe, Resource, name_of, namespace_of};
+use crate::api::{GateRun, Override, Resource, name_of, namespace_of};
 use crate::model::ProbeState;
+use crate::probes::Transition;
 use crate::store::{Object, Query, WatchEvent};
 
 /// How many resources the standing is remembered of: those that change lately.
@@ -31,9 +33,6 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What an event tells of.
 type Memory = LruCache<(&'static str, String, String), Mark>;
-
-/// The last known states of probes.
-type States = LruCache<(String, String), ProbeState>;
 
 /// A turn of a probe's state.
 #[derive(Serialize)]
@@ -68,9 +67,9 @@ struct News {
 /// Turns what the store tells into events until `stop`.
 pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let watch = |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, ..Query::default() });
-    let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0), watch(Probe::KIND, 0)]);
+    let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0)]);
+    let mut turns = app.deps.probes.board.transitions();
     let mut memory = Memory::new(MAX_REMEMBERED);
-    let mut states = States::new(MAX_REMEMBERED);
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut standings = BTreeMap::new();
@@ -81,18 +80,26 @@ pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
                 look(&app, &mut standings);
                 continue;
             }
+            turn = turns.recv() => {
+                match turn {
+                    Ok(turn) => turned(&app, &turn),
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::warn!(lost, "Turns of probes came too fast for the event stream; some are left out.");
+                    }
+                    // The prober ends only with the program.
+                    Err(RecvError::Closed) => return,
+                }
+                continue;
+            }
             event = all.next() => event,
         };
         match event {
             Some(Ok(WatchEvent::Listed(objects))) => {
                 for object in objects {
-                    take(&app, (&mut memory, &mut states), object, true);
+                    take(&app, &mut memory, object, true);
                 }
             }
-            Some(Ok(WatchEvent::Applied(object))) => take(&app, (&mut memory, &mut states), object, false),
-            Some(Ok(WatchEvent::Deleted(object))) if object.kind == Probe::KIND => {
-                states.pop(&(object.namespace, object.name));
-            }
+            Some(Ok(WatchEvent::Applied(object))) => take(&app, &mut memory, object, false),
             Some(Ok(WatchEvent::Deleted(object))) => {
                 memory.pop(&(object.kind, object.namespace, object.name));
             }
@@ -102,24 +109,22 @@ pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-fn take(app: &App, (memory, states): (&mut Memory, &mut States), object: Object, listed: bool) {
+fn take(app: &App, memory: &mut Memory, object: Object, listed: bool) {
     match object.kind {
-        Probe::KIND => turned(app, states, object),
         GateRun::KIND => told(app, memory, object, listed, news_of_run, RunSummary::of),
         Override::KIND => told(app, memory, object, listed, news_of_override, Clone::clone),
         _ => {}
     }
 }
 
-/// Tells of a probe whose state is not what it was. Its status is written only on change, and what
-/// changes within half a second is one change.
-fn turned(app: &App, known: &mut States, object: Object) {
-    let Ok(probe) = object.into_resource::<Probe>() else { return };
-    let Some(status) = &probe.status else { return };
-    let (namespace, name) = (namespace_of(&probe), name_of(&probe));
-    let before = known.put((namespace.to_owned(), name.to_owned()), status.state);
-    if let Some(from) = before.filter(|from| *from != status.state) {
-        let turn = Turn { namespace, name, from, to: status.state, since: status.since, reason: &status.reason };
+/// Tells of a probe whose state is not what it was. What comes here is without the noise: while a
+/// probe flaps, its turns are no events. The first state that is known of a probe is news only where
+/// an earlier process knew another one.
+fn turned(app: &App, turn: &Transition) {
+    let from = if turn.first { turn.earlier } else { Some(turn.from) };
+    if let Some(from) = from.filter(|from| *from != turn.to) {
+        let (namespace, name) = (&turn.namespace, &turn.name);
+        let turn = Turn { namespace, name, from, to: turn.to, since: turn.at, reason: &turn.reason };
         app.hub.tell("probe.turned", namespace, name, &turn);
     }
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-pub use cache::Cache;
+pub use cache::{Cache, Key, Mark};
 pub use ledger::{Ledger, MAX_PAST_RUNS};
 
 use crate::api::{Resource, name_of, namespace_of};

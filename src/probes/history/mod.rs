@@ -9,6 +9,7 @@ mod codec;
 mod failures;
 mod latencies;
 mod minute;
+mod packed;
 mod query;
 mod ring;
 mod rollup;

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::packed::Packed;
 use crate::probes::result::{Judgement, Phase, Reason};
 
 /// How many rounds are kept where nobody asks for more: a minute at one a second.
 pub const DEFAULT_ROUNDS: usize = 64;
 /// The most rounds that can be kept of one target: as many as a check may ask for.
 pub const MAX_ROUNDS: usize = 1_000;
-/// The first rounds come with room for so many.
-const FIRST_ROOM: usize = 8;
+/// Room is made for so many bytes at a time: a few rounds, so that little of it stands empty.
+const PIECE: usize = 48;
+/// The most bytes that a round takes.
+const MAX_ROUND: usize = 28;
 
 /// One round, without its words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +35,6 @@ pub struct Recent {
     /// Where.
     pub phase: Option<Phase>,
 }
-
-/// The same in 24 bytes: microseconds, and what is longer than 71 minutes counts as 71 minutes.
-#[derive(Debug, Clone, Copy)]
-struct Packed {
-    at: i64,
-    late: u32,
-    took: u32,
-    lasted: u32,
-    judgement: Judgement,
-    reason: Option<Reason>,
-    phase: Option<Phase>,
-}
-
-const _: () = assert!(size_of::<Packed>() <= 24);
 
 /// A duration in microseconds.
 pub(super) fn micros(duration: Duration) -> u32 {
@@ -96,8 +85,13 @@ impl Packed {
 /// The last rounds of one target, oldest first. It grows on demand up to its capacity.
 #[derive(Debug, Clone)]
 pub struct Ring {
-    rounds: VecDeque<Packed>,
+    /// The rounds, one after the other.
+    bytes: VecDeque<u8>,
+    count: usize,
     capacity: usize,
+    /// What the first round's instant is told from, and the last round's instant.
+    first_from: i64,
+    last: i64,
     /// All rounds that ended after this instant are here.
     complete: Timestamp,
 }
@@ -106,34 +100,43 @@ impl Ring {
     /// An empty ring for `capacity` rounds, 1 to [`MAX_ROUNDS`], of what happens from now on.
     #[must_use]
     pub fn new(capacity: usize, now: Timestamp) -> Self {
-        Self { rounds: VecDeque::new(), capacity: capacity.clamp(1, MAX_ROUNDS), complete: now }
+        let capacity = capacity.clamp(1, MAX_ROUNDS);
+        Self { bytes: VecDeque::new(), count: 0, capacity, first_from: 0, last: 0, complete: now }
     }
 
     /// Keeps more rounds from now on, or fewer at once.
     pub fn resize(&mut self, capacity: usize) {
         self.capacity = capacity.clamp(1, MAX_ROUNDS);
-        while self.rounds.len() > self.capacity {
+        while self.count > self.capacity {
             self.forget();
         }
-        self.rounds.shrink_to(self.capacity);
     }
 
     /// Adds a round that has just ended.
     pub fn push(&mut self, round: &Recent) {
-        while self.rounds.len() >= self.capacity {
+        while self.count >= self.capacity {
             self.forget();
         }
-        let (length, room) = (self.rounds.len(), self.rounds.capacity());
-        if length == room {
-            // Doubling, but never beyond the capacity, as the queue itself would.
-            self.rounds.reserve_exact(length.max(FIRST_ROOM).min(self.capacity - length));
+        if self.bytes.capacity() - self.bytes.len() < MAX_ROUND {
+            // As a queue grows by itself, a quarter of it would stand empty.
+            self.bytes.reserve_exact(PIECE);
         }
-        self.rounds.push_back(Packed::of(round));
+        let packed = Packed::of(round);
+        packed.write(self.last, &mut self.bytes);
+        if self.count == 0 {
+            self.first_from = self.last;
+        }
+        (self.last, self.count) = (packed.at, self.count + 1);
     }
 
     /// The rounds, oldest first.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Recent> + '_ {
-        self.rounds.iter().map(Packed::open)
+    pub fn iter(&self) -> impl Iterator<Item = Recent> + '_ {
+        let (mut from, mut before) = (self.bytes.iter(), self.first_from);
+        std::iter::from_fn(move || {
+            let packed = Packed::read(before, &mut from)?;
+            before = packed.at;
+            Some(packed.open())
+        })
     }
 
     /// The rounds that began at `since` or later, oldest first.
@@ -144,19 +147,19 @@ impl Ring {
     /// The last round.
     #[must_use]
     pub fn last(&self) -> Option<Recent> {
-        self.rounds.back().map(Packed::open)
+        self.iter().last()
     }
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.rounds.len()
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
     /// Whether there is none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rounds.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 
     /// Every round that ended after this instant is here.
@@ -166,7 +169,13 @@ impl Ring {
     }
 
     fn forget(&mut self) {
-        if let Some(oldest) = self.rounds.pop_front() {
+        let mut from = self.bytes.iter();
+        let oldest = Packed::read(self.first_from, &mut from);
+        let taken = self.bytes.len() - from.len();
+        self.bytes.drain(..taken);
+        self.count = self.count.saturating_sub(1);
+        if let Some(oldest) = oldest {
+            self.first_from = oldest.at;
             // After a clock that stepped back rounds are not in order; the latest end is on the safe side.
             self.complete = self.complete.max(oldest.open().ended);
         }
@@ -230,18 +239,18 @@ mod tests {
     }
 
     #[test]
-    fn sixty_four_rounds_take_a_kilobyte_and_a_half() {
+    fn sixty_four_rounds_take_less_than_a_kilobyte() {
         let mut ring = Ring::new(DEFAULT_ROUNDS, at(0));
-        assert_eq!(ring.rounds.capacity(), 0);
+        assert_eq!(ring.bytes.capacity(), 0);
         for second in 0..1_000 {
             ring.push(&round(second * 1_000, 1));
         }
-        assert_eq!(ring.rounds.capacity() * size_of::<Packed>(), 1_536);
+        assert!(ring.bytes.capacity() < 1_024, "{}", ring.bytes.capacity());
         ring.resize(100);
         for second in 0..1_000 {
             ring.push(&round(second * 1_000, 1));
         }
-        assert_eq!((ring.len(), ring.rounds.capacity()), (100, 100));
+        assert_eq!(ring.len(), 100);
     }
 
     proptest! {

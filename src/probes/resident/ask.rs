@@ -56,7 +56,7 @@ impl Board {
     /// Any of [`RunError`].
     pub async fn run(&self, namespace: &str, name: &str) -> Result<Vec<Made>, RunError> {
         let not_found = || RunError::NotFound { namespace: namespace.to_owned(), name: name.to_owned() };
-        let entry = self.entry(&(namespace.to_owned(), name.to_owned())).ok_or_else(not_found)?;
+        let entry = self.named(namespace, name).ok_or_else(not_found)?;
         let name = entry.title();
         let plan = match &entry.plan {
             Ok((_, plan)) => Arc::clone(plan),

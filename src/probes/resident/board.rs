@@ -114,6 +114,10 @@ impl Board {
         self.read().get(key).cloned()
     }
 
+    pub(super) fn named(&self, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        self.read().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
     pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
         self.read().values().cloned().collect()
     }
@@ -125,7 +129,7 @@ impl Board {
 
     /// Puts a probe on the board in the place of what was there.
     pub(super) fn put(&self, entry: &Arc<Entry>) {
-        let before = self.write().insert(entry.key.clone(), Arc::clone(entry));
+        let before = self.write().insert(Arc::clone(&entry.key), Arc::clone(entry));
         self.metrics().turn(before.map(|entry| entry.state()), Some(entry.state()));
         self.touched(&entry.key);
     }
@@ -145,7 +149,7 @@ impl Board {
     }
 
     fn touched(&self, key: &Key) {
-        self.dirty().insert(key.clone());
+        self.dirty().insert(Arc::clone(key));
         self.shared.written.notify_one();
     }
 
@@ -184,7 +188,7 @@ impl Board {
         let from = before.map_or(ProbeState::Unknown, |told| told.standing.state);
         let to = told.standing.state;
         self.metrics().turn(Some(from), Some(to));
-        let (namespace, name) = &entry.key;
+        let (namespace, name) = &*entry.key;
         let reason = &told.standing.reason;
         tracing::info!(namespace, probe = name, %from, %to, reason, "A probe has changed its state.");
         // While it flaps, that it flaps is the one event.
@@ -192,10 +196,14 @@ impl Board {
         if !(before.is_some_and(flapping) && flapping(told)) {
             let turn = StateTurn { at: told.since, from, to, reason: reason.clone() };
             self.outgoing().turns.push((Arc::new(Series::probe(namespace, name)), turn));
+            let first = before.is_none_or(|told| told.standing.why == Why::WarmUp);
+            let earlier = self.before(&entry.key).filter(|_| first).map(|known| known.state);
             let transition = Transition {
                 namespace: namespace.clone(),
                 name: name.clone(),
                 from,
+                first,
+                earlier,
                 to,
                 at: told.since,
                 reason: reason.clone(),

@@ -19,7 +19,7 @@ use super::round::Rounds;
 use super::seats::{Maintenances, Usher};
 use super::status;
 use super::worker::Pool;
-use crate::api::{Probe, ProbeSpec, name_of, namespace_of};
+use crate::api::{Probe, ProbeSpec};
 use crate::clock::Clock;
 use crate::outbound::Outbound;
 use crate::probes::SpecError;
@@ -27,7 +27,7 @@ use crate::probes::history::Archive;
 use crate::probes::kinds::{Tools, kind_of};
 use crate::probes::plan::{Plan, plan};
 use crate::probes::targets::own_target;
-use crate::store::{Cache, Store};
+use crate::store::{Cache, Mark, Store};
 
 /// How often states are looked at for staleness, and windows for their turns.
 const TICK: Duration = Duration::from_millis(500);
@@ -134,15 +134,10 @@ impl Engine {
     }
 
     async fn sync(&mut self) {
-        let probes: BTreeMap<Key, Arc<Probe>> = self
-            .cache
-            .all()
-            .into_iter()
-            .map(|probe| ((namespace_of(&*probe).to_owned(), name_of(&*probe).to_owned()), probe))
-            .collect();
+        let marks = self.cache.marks();
         let board = self.board();
         let mut changed = !board.synced();
-        let gone: Vec<Key> = self.running.keys().filter(|key| !probes.contains_key(*key)).cloned().collect();
+        let gone: Vec<Key> = self.running.keys().filter(|key| !self.cache.contains(key)).cloned().collect();
         for key in gone {
             if let Some(running) = self.running.remove(&key) {
                 running.entry.sit(Vec::new(), None);
@@ -150,8 +145,10 @@ impl Engine {
             board.remove(&key);
             changed = true;
         }
-        for (count, (key, probe)) in probes.into_iter().enumerate() {
-            changed |= self.sync_one(key, probe).await;
+        for (count, (key, mark)) in marks.into_iter().enumerate() {
+            if self.running.get(&key).is_none_or(|running| running.entry.mark != mark) {
+                changed |= self.sync_one(key, mark).await;
+            }
             if count % BREATHE == BREATHE - 1 {
                 tokio::task::yield_now().await;
             }
@@ -162,24 +159,22 @@ impl Engine {
         }
     }
 
-    /// True when anything has changed.
-    async fn sync_one(&mut self, key: Key, probe: Arc<Probe>) -> bool {
+    /// Seats a probe that is new or has changed; true unless it is gone meanwhile.
+    async fn sync_one(&mut self, key: Key, mark: Mark) -> bool {
+        let Some(probe) = self.cache.get(&key.0, &key.1) else { return false };
         let old = self.running.get(&key).map(|running| &running.entry);
-        if old.is_some_and(|old| is_as_it_was(old, &probe)) {
-            return false;
-        }
         // Another address, another question: what was seen says nothing about it.
-        let same = old.filter(|old| asks_the_same(&old.probe.spec, &probe.spec)).map(Arc::clone);
+        let same = old.filter(|old| old.terms.ask_what(&probe.spec)).map(Arc::clone);
         let records = same.as_ref().map(|old| old.records()).unwrap_or_default();
         let planned = self.prepare(&probe.spec);
         let on_board = planned.as_ref().map(|(kind, plan)| (*kind, Arc::clone(plan))).map_err(ToString::to_string);
-        let entry = Arc::new(Entry::new(key.clone(), probe, on_board, same.as_deref()));
+        let entry = Arc::new(Entry::new((Arc::clone(&key), mark), &probe, on_board, same.as_deref()));
         if let Some(old) = self.running.remove(&key) {
             old.entry.sit(Vec::new(), None);
         }
         let mut seeker = None;
         if let Ok((_, plan)) = planned {
-            seeker = self.begin(&entry, &plan, records).await;
+            seeker = self.begin(&entry, (&probe, &plan), records).await;
             if plan.usual.is_some() && same.is_none() {
                 let (board, records) = (self.board(), entry.records());
                 tokio::spawn(async move {
@@ -209,19 +204,26 @@ impl Engine {
     }
 
     /// Seats the targets of a probe, and follows them where they can change by themselves.
-    async fn begin(&self, entry: &Arc<Entry>, plan: &Arc<Plan>, records: Vec<Arc<Record>>) -> Option<JoinHandle<()>> {
-        let spec = &entry.probe.spec;
+    async fn begin(
+        &self,
+        entry: &Arc<Entry>,
+        (probe, plan): (&Arc<Probe>, &Arc<Plan>),
+        records: Vec<Arc<Record>>,
+    ) -> Option<JoinHandle<()>> {
+        let spec = &probe.spec;
         if is_module(spec) {
             return None;
         }
         if spec.targets.as_ref().is_some_and(moves) {
             entry.lost(Some("the targets are not known yet".to_owned()));
-            let seeker = seek(Arc::clone(&self.usher), Arc::clone(entry), Arc::clone(plan), records);
+            let seeker =
+                seek(Arc::clone(&self.usher), Arc::clone(entry), (Arc::clone(probe), Arc::clone(plan)), records);
             return Some(tokio::spawn(seeker));
         }
         let found = expand(spec, &self.usher.tools).await.map_err(|error| error.to_string());
-        let seated = found
-            .and_then(|targets| self.usher.seat(entry, plan, &targets, &records).map_err(|error| error.to_string()));
+        let seated = found.and_then(|targets| {
+            self.usher.seat(entry, (spec, plan), &targets, &records).map_err(|error| error.to_string())
+        });
         if let Err(why) = seated {
             entry.lost(Some(why));
         }
@@ -237,18 +239,21 @@ impl Drop for Engine {
 }
 
 /// Follows the targets of one probe for ever.
-async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Vec<Arc<Record>>) {
+async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, (probe, plan): (Arc<Probe>, Arc<Plan>), mut old: Vec<Arc<Record>>) {
+    let spec = &probe.spec;
     let mut trouble = None;
     loop {
-        let found = expand(&entry.probe.spec, &usher.tools).await.map_err(|error| error.to_string());
+        let found = expand(spec, &usher.tools).await.map_err(|error| error.to_string());
         let changed = match found {
             Ok(targets) if entry.targets().iter().map(|target| &**target).eq(targets.iter().map(String::as_str)) => {
                 Ok(false)
             }
-            Ok(targets) => usher.seat(&entry, &plan, &targets, &old).map(|()| true).map_err(|error| error.to_string()),
+            Ok(targets) => {
+                usher.seat(&entry, (spec, &plan), &targets, &old).map(|()| true).map_err(|error| error.to_string())
+            }
             Err(why) => Err(why),
         };
-        let (namespace, name) = &entry.key;
+        let (namespace, name) = &*entry.key;
         match &changed {
             Ok(true) => {
                 let count = entry.targets().len();
@@ -275,32 +280,11 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, plan: Arc<Plan>, mut old: Ve
 }
 
 fn away(maintenances: Option<&dyn Maintenances>, entry: &Entry, now: Timestamp) -> Option<Away> {
-    let maintenance = entry.probe.spec.maintenance.as_ref()?;
+    let maintenance = entry.terms.maintenance.as_deref()?;
     maintenances?.away(&entry.key.0, maintenance, now)
 }
 
 /// Whether it has no target of its own: whoever asks for `/probe` names one.
 fn is_module(spec: &ProbeSpec) -> bool {
     spec.suspend && spec.targets.is_none() && own_target(spec).is_empty()
-}
-
-/// Whether a probe is what it was when it was seated, its status left aside. The store counts the
-/// generations of a spec, and comparing two numbers costs less than comparing two specs: every status
-/// that is written brings all probes here.
-fn is_as_it_was(old: &Entry, probe: &Probe) -> bool {
-    let (before, now) = (&old.probe.metadata, &probe.metadata);
-    let counted = before.uid == now.uid && now.generation.is_some() && before.generation == now.generation;
-    let labels = match &now.labels {
-        Some(labels) => *labels == old.labels,
-        None => old.labels.is_empty(),
-    };
-    labels && (counted || old.probe.spec == probe.spec)
-}
-
-/// Whether two specs ask the same question, whatever their schedules and thresholds.
-fn asks_the_same(old: &ProbeSpec, new: &ProbeSpec) -> bool {
-    (&old.http, &old.tcp, &old.tls, &old.websocket, &old.grpc, &old.unix)
-        == (&new.http, &new.tcp, &new.tls, &new.websocket, &new.grpc, &new.unix)
-        && (&old.dns, &old.icmp, &old.udp, &old.script, &old.expect)
-            == (&new.dns, &new.icmp, &new.udp, &new.script, &new.expect)
 }

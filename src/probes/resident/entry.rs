@@ -1,5 +1,6 @@
 //! One probe: its plan, its targets, and the state that comes of theirs.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -8,25 +9,74 @@ use tokio::time::Instant;
 use super::cell::Cell;
 use super::record::{Record, Seen};
 use super::worker::Seat;
-use crate::api::Probe;
+use crate::api::{Maintenance, Probe, ProbeSpec, SelfCheck};
 use crate::model::{Labels, ProbeState};
 use crate::probes::aggregate::{Counts, Held, Situation, Standing, Target, Why, aggregate};
 use crate::probes::plan::Plan;
 use crate::probes::result::Reason;
+use crate::store::Mark;
 
-/// Namespace and name.
-pub(in crate::probes) type Key = (String, String);
+pub(in crate::probes) use crate::store::Key;
 
 /// One probe with one spec; another spec makes another entry around the old records.
 pub(in crate::probes) struct Entry {
     pub(super) key: Key,
     pub(super) labels: Labels,
-    pub(super) probe: Arc<Probe>,
+    /// What the resource was when it was seated.
+    pub(super) mark: Mark,
+    pub(super) terms: Terms,
     /// Kind and schedule, or what is wrong with the spec.
     pub(super) plan: Result<(&'static str, Arc<Plan>), String>,
     inner: Mutex<Inner>,
     /// Held while it is judged and told: two threads must not tell in another order than they judged.
     settling: Mutex<()>,
+}
+
+/// What is needed of a spec for as long as it is probed. All the rest of it is compiled.
+pub(super) struct Terms {
+    pub(super) suspend: bool,
+    pub(super) parents: Box<[String]>,
+    pub(super) self_check: Option<Box<SelfCheck>>,
+    pub(super) maintenance: Option<Box<Maintenance>>,
+    /// A hash of the kind's own part: whether another spec asks the same question.
+    question: u64,
+}
+
+impl Terms {
+    fn of(spec: &ProbeSpec) -> Self {
+        Self {
+            suspend: spec.suspend,
+            parents: spec.parents.clone().into(),
+            self_check: spec.self_check.clone().map(Box::new),
+            maintenance: spec.maintenance.clone().map(Box::new),
+            question: question(spec),
+        }
+    }
+
+    /// Whether a spec asks the same question, whatever its schedule and thresholds.
+    pub(super) fn ask_what(&self, spec: &ProbeSpec) -> bool {
+        self.question == question(spec)
+    }
+}
+
+fn question(spec: &ProbeSpec) -> u64 {
+    let kinds = ProbeSpec {
+        http: spec.http.clone(),
+        tcp: spec.tcp.clone(),
+        tls: spec.tls.clone(),
+        websocket: spec.websocket.clone(),
+        grpc: spec.grpc.clone(),
+        unix: spec.unix.clone(),
+        dns: spec.dns.clone(),
+        icmp: spec.icmp.clone(),
+        udp: spec.udp.clone(),
+        script: spec.script.clone(),
+        expect: spec.expect,
+        ..ProbeSpec::default()
+    };
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_string(&kinds).unwrap_or_default().hash(&mut hasher);
+    hasher.finish()
 }
 
 #[derive(Default)]
@@ -86,8 +136,8 @@ pub(super) struct Around {
 
 impl Entry {
     pub(super) fn new(
-        key: Key,
-        probe: Arc<Probe>,
+        (key, mark): (Key, Mark),
+        probe: &Probe,
         plan: Result<(&'static str, Arc<Plan>), String>,
         old: Option<&Self>,
     ) -> Self {
@@ -100,7 +150,8 @@ impl Entry {
         Self {
             key,
             labels,
-            probe,
+            mark,
+            terms: Terms::of(&probe.spec),
             plan,
             inner: Mutex::new(Inner { hurried, told, away, ..Inner::default() }),
             settling: Mutex::new(()),
@@ -245,7 +296,7 @@ impl Entry {
             })
             .collect();
         let held = match &away {
-            _ if self.probe.spec.suspend => Some(Held::Suspended { why: "", until: None }),
+            _ if self.terms.suspend => Some(Held::Suspended { why: "", until: None }),
             Some(away) => Some(Held::Maintenance { window: &away.window, until: away.until }),
             None => None,
         };

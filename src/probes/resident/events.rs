@@ -16,6 +16,12 @@ pub struct Transition {
     pub name: String,
     /// What it was.
     pub from: ProbeState,
+    /// Whether it is the first state that is known of it: then `from` is unknown, and says nothing.
+    #[serde(skip)]
+    pub first: bool,
+    /// What an earlier process knew it as last, where this is the first state that is known.
+    #[serde(skip)]
+    pub earlier: Option<ProbeState>,
     /// What it is.
     pub to: ProbeState,
     /// Since when.

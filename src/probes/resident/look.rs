@@ -25,14 +25,14 @@ impl Board {
     /// One probe.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<ProbeView> {
-        self.entry(&(namespace.to_owned(), name.to_owned())).map(|entry| self.view(&entry))
+        self.named(namespace, name).map(|entry| self.view(&entry))
     }
 
     /// The rounds of a probe that began at `since` or later, oldest first; of each target at most as
     /// many as are kept.
     #[must_use]
     pub fn rounds_since(&self, namespace: &str, name: &str, since: Timestamp) -> Vec<Round> {
-        let Some(entry) = self.entry(&(namespace.to_owned(), name.to_owned())) else { return Vec::new() };
+        let Some(entry) = self.named(namespace, name) else { return Vec::new() };
         let mut rounds = Vec::new();
         for record in entry.records() {
             let known = record.known();
@@ -56,7 +56,7 @@ impl Board {
     /// Whether every round of a probe since then is in memory.
     #[must_use]
     pub fn remembers(&self, namespace: &str, name: &str, since: Timestamp) -> bool {
-        let entry = self.entry(&(namespace.to_owned(), name.to_owned()));
+        let entry = self.named(namespace, name);
         entry.is_none_or(|entry| {
             entry.records().iter().all(|record| record.known().history.recent().complete_since() <= since)
         })

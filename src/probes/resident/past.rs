@@ -106,7 +106,7 @@ impl Board {
             Ok(known) => {
                 let probes = known.into_iter().filter(|(series, _)| series.target.is_empty());
                 let before: BTreeMap<Key, Known> =
-                    probes.map(|(series, known)| ((series.namespace, series.probe), known)).collect();
+                    probes.map(|(series, known)| (Key::new((series.namespace, series.probe)), known)).collect();
                 let _ = self.shared().before.set(before);
             }
             Err(error) => tracing::warn!(%error, "What the probes were before cannot be read."),
@@ -136,7 +136,7 @@ impl Board {
     /// # Errors
     /// The archive cannot be read.
     pub async fn history(&self, namespace: &str, name: &str, window: Window) -> Result<Option<History>, ArchiveError> {
-        let Some(entry) = self.entry(&(namespace.to_owned(), name.to_owned())) else { return Ok(None) };
+        let Some(entry) = self.named(namespace, name) else { return Ok(None) };
         let now = self.now();
         self.hand_over();
         let mut total = Rollup::default();

@@ -63,7 +63,8 @@ pub(super) struct Effect {
 }
 
 impl Record {
-    pub(super) fn new((namespace, name): &Key, target: Arc<str>, now: Timestamp) -> Self {
+    pub(super) fn new(key: &Key, target: Arc<str>, now: Timestamp) -> Self {
+        let (namespace, name) = &**key;
         let known = Known {
             machine: Machine::new(now),
             history: TargetHistory::new(DEFAULT_ROUNDS, now),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::cell::{Cell, Chance};
-use super::entry::{Entry, Explainer};
+use super::entry::{Entry, Explainer, Key};
 use super::record::Record;
 use super::round::Rounds;
 use super::worker::{Pool, Seat};
@@ -44,11 +44,10 @@ impl Usher {
     pub(super) fn seat(
         &self,
         entry: &Arc<Entry>,
-        plan: &Arc<Plan>,
+        (spec, plan): (&ProbeSpec, &Arc<Plan>),
         targets: &[String],
         old: &[Arc<Record>],
     ) -> Result<(), SpecError> {
-        let spec = &entry.probe.spec;
         let seated = entry.targets();
         let mut fresh = HashMap::new();
         for target in targets.iter().filter(|target| !seated.iter().any(|other| **other == ***target)) {
@@ -64,7 +63,7 @@ impl Usher {
                 let record = old.iter().find(|record| *record.target == **target).map(Arc::clone);
                 let record = record
                     .unwrap_or_else(|| Arc::new(Record::new(&entry.key, target.as_str().into(), self.board.now())));
-                seats.extend(self.one(entry, plan, compiled, record));
+                seats.extend(self.one(entry, (spec.targets.is_some(), plan), compiled, record));
             }
         }
         entry.sit(seats, None);
@@ -74,19 +73,19 @@ impl Usher {
     fn one(
         &self,
         entry: &Arc<Entry>,
-        plan: &Arc<Plan>,
+        (listed, plan): (bool, &Arc<Plan>),
         compiled: Compiled,
         record: Arc<Record>,
     ) -> Option<(Arc<Cell>, Seat)> {
-        let (namespace, name) = &entry.key;
-        let listed = entry.probe.spec.targets.is_some().then_some(&*record.target);
+        let (namespace, name) = &*entry.key;
+        let listed = listed.then_some(&*record.target);
         let mut seed = DefaultHasher::new();
         (namespace, name, &record.target).hash(&mut seed);
         let cell = Arc::new(Cell {
             entry: Arc::downgrade(entry),
             slots: Slots::new(namespace, name, listed, plan.interval),
             host: self.rounds.gatekeeper.host(compiled.host()),
-            suspended: entry.probe.spec.suspend,
+            suspended: entry.terms.suspend,
             chance: Chance::new(seed.finish()),
             plan: Arc::clone(plan),
             record,
@@ -100,12 +99,11 @@ impl Usher {
     pub(super) fn introduce(&self) {
         let entries = self.board.entries();
         let checks: Vec<(&Arc<Entry>, &SelfCheck)> =
-            entries.iter().filter_map(|entry| Some((entry, entry.probe.spec.self_check.as_ref()?))).collect();
+            entries.iter().filter_map(|entry| Some((entry, entry.terms.self_check.as_deref()?))).collect();
         for entry in &entries {
-            let spec = &entry.probe.spec;
-            let parent = |name: &String| Explainer { key: (entry.key.0.clone(), name.clone()), parent: true };
-            let mut explainers: Vec<Explainer> = spec.parents.iter().map(parent).collect();
-            if spec.self_check.is_none() {
+            let parent = |name: &String| Explainer { key: Key::new((entry.key.0.clone(), name.clone())), parent: true };
+            let mut explainers: Vec<Explainer> = entry.terms.parents.iter().map(parent).collect();
+            if entry.terms.self_check.is_none() {
                 let stands_for = |check: &SelfCheck| {
                     if check.match_labels.is_empty() {
                         !entry.is_local()

@@ -1,6 +1,7 @@
 //! States into the statuses of the resources: only on change, and not too often.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ const MAX_TARGETS_SHOWN: usize = 100;
 /// The longest reason of one target there.
 const MAX_TARGET_REASON: usize = 160;
 
-/// What was written last: state, since when, why, and how the targets stand.
-type Written = (ProbeState, Timestamp, String, Vec<TargetStatus>);
+/// A hash of what was written last: state, since when, why, and how the targets stand.
+type Written = u64;
 
 /// Writes statuses for ever.
 pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<Probe>) {
@@ -34,13 +35,13 @@ pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<P
     loop {
         let dirty = board.take_dirty().await;
         tokio::time::sleep(GATHER).await;
-        written.retain(|(namespace, name), _| cache.get(namespace, name).is_some());
+        written.retain(|key, _| cache.contains(key));
         let mut trouble = false;
         for key in dirty {
             match write_one(board, store, cache, &mut written, &key).await {
                 Ok(()) | Err(StoreError::NotFound { .. } | StoreError::Invalid(_)) => {}
                 Err(error) => {
-                    let (namespace, name) = &key;
+                    let (namespace, name) = &*key;
                     tracing::warn!(namespace, probe = name, %error, "A probe's status cannot be written; it is tried again.");
                     board.put_off(key);
                     trouble = true;
@@ -68,13 +69,14 @@ async fn write_one(
     if view.warming_up && valid && probe.status.is_some() && !written.contains_key(key) {
         return Ok(());
     }
-    let new = (view.state, view.since, view.invalid.clone().unwrap_or_else(|| view.reason.clone()), targets(&view));
+    let (state, since, targets) = (view.state, view.since, targets(&view));
+    let reason = view.invalid.unwrap_or(view.reason);
+    let new = hash(state, since, &reason, &targets);
     if written.get(key) == Some(&new) {
         return Ok(());
     }
-    let mut probe = Probe::clone(&probe);
+    let mut probe = Arc::unwrap_or_clone(probe);
     let old = probe.status.take();
-    let (state, since, reason, targets) = new.clone();
     let generation = probe.metadata.generation;
     let mut conditions = old.map(|old| old.conditions).unwrap_or_default();
     set_condition(
@@ -93,8 +95,17 @@ async fn write_one(
     // Nobody else writes this status: what is stored is overwritten whatever its version.
     probe.metadata.resource_version = None;
     store.put_status_as(&probe).await?;
-    written.insert(key.clone(), new);
+    written.insert(Arc::clone(key), new);
     Ok(())
+}
+
+fn hash(state: ProbeState, since: Timestamp, reason: &str, targets: &[TargetStatus]) -> Written {
+    let mut hasher = DefaultHasher::new();
+    (state, since, reason).hash(&mut hasher);
+    for target in targets {
+        (&target.target, target.state, target.since, &target.reason).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// The targets, the worst first; a probe of one address has them not.

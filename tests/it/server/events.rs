@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use probegate::api::{Probe, ProbeSpec};
+use probegate::api::Probe;
 use probegate::store::StoreExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixListener};
 
 use super::world::{World, head, question};
 
@@ -84,21 +84,26 @@ async fn an_override_and_a_hook_s_event_are_told_of() {
 }
 
 #[tokio::test]
-async fn a_probe_that_turns_is_told_of_and_one_that_stays_is_not() {
+async fn a_probe_that_turns_is_told_of_and_not_that_it_is_known_now() {
     let world = World::new().await;
     let mut stream = Stream::open(&world, &[]).await;
-    let mut probe = Probe::new("checkout", ProbeSpec::default());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let spec = json!({"unix": {"path": path}, "interval": "100ms", "down": {"failures": 2}});
+    let mut probe = Probe::new("checkout", serde_json::from_value(spec).unwrap());
     probe.metadata.namespace = Some("shop".to_owned());
-    let mut probe = world.store.create_as(&probe).await.unwrap();
-    for (state, reason) in [("up", "1 round"), ("up", "2 rounds"), ("down", "refused")] {
-        let since = "2026-11-21T18:00:00Z";
-        let status = json!({"state": state, "since": since, "reason": reason, "conditions": []});
-        probe.status = Some(serde_json::from_value(status).unwrap());
-        probe.metadata.resource_version = None;
-        probe = world.store.put_status_as(&probe).await.unwrap();
+    world.store.create_as(&probe).await.unwrap();
+    let is_up = async || {
+        let probe: Option<Probe> = world.store.get_as("shop", "checkout").await.unwrap();
+        probe.and_then(|probe| probe.status).is_some_and(|status| status.state.as_str() == "up")
+    };
+    while !is_up().await {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    drop(listener);
     let (_, kind, data) = stream.next().await;
     assert_eq!(kind, "probe.turned");
     assert_eq!((&data["name"], &data["from"], &data["to"]), (&json!("checkout"), &json!("up"), &json!("down")));
-    assert_eq!(data["reason"], "refused");
+    assert!(data["reason"].as_str().unwrap().contains("refused"), "{data}");
 }

@@ -38,24 +38,39 @@ use self::way::{Errand, Hop, Way};
 use super::{Prober, Ready, SpecError, Tools};
 use crate::api::{HttpRedirects, ProbeSpec};
 use crate::clock::Clock;
-use crate::outbound::{hide, shown_url};
+use crate::outbound::{Outbound, hide, shown_url};
 use crate::probes::result::{Failure, Phase, Reason};
 use crate::probes::trace::Trace;
-use crate::probes::wire::connect_once;
+use crate::probes::wire::{Place, connect_once};
 
 pub(super) use over_unix::OverUnix;
 
-/// The facts of a usual answer, and the lines of its log.
-const USUAL_FACTS: usize = 8;
-const USUAL_LINES: usize = 6;
+/// The facts of a usual answer, and the lines of its log: what is last seen of each target is kept.
+const USUAL_FACTS: usize = 5;
+const USUAL_LINES: usize = 5;
 
 /// A compiled probe.
-struct Http {
+enum Http {
+    Plain(Plain),
+    Long(Box<Long>),
+}
+
+/// A probe that needs neither secrets nor TLS nor a second step. There may be ten thousand of them:
+/// nothing is kept that such a round does not need.
+struct Plain {
+    outbound: Outbound,
+    place: Place,
+    /// The whole request.
+    bytes: Box<[u8]>,
+    bodiless: bool,
+    verdict: Verdict,
+}
+
+/// Any other probe.
+struct Long {
     way: Way,
     first: Hop,
     outline: Outline,
-    /// The whole request, where it needs neither secrets nor TLS nor a second step.
-    ready: Option<Vec<u8>>,
     auth: Option<Auth>,
     redirects: Option<HttpRedirects>,
     verdict: Verdict,
@@ -63,8 +78,8 @@ struct Http {
 
 /// What is done with an answer, wherever it came from.
 struct Verdict {
-    must: Expectations,
-    should: Option<Expectations>,
+    must: Arc<Expectations>,
+    should: Option<Box<Expectations>>,
     /// Whether a compressed body is decompressed.
     compression: bool,
     clock: Arc<dyn Clock>,
@@ -74,7 +89,7 @@ struct Verdict {
 pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, SpecError>> {
     spec.http.as_ref().map(|http| {
         let http = Arc::new(spec::compile(http, tools)?);
-        let host = http.first.place.host.clone();
+        let host = http.place().host.clone();
         let prober: Prober = Arc::new(move |trace| {
             let http = Arc::clone(&http);
             Box::pin(async move { http.round(trace).await })
@@ -84,22 +99,37 @@ pub(super) fn compile(spec: &ProbeSpec, tools: &Tools) -> Option<Result<Ready, S
 }
 
 impl Http {
+    /// Where it connects to first.
+    const fn place(&self) -> &Place {
+        match self {
+            Self::Plain(plain) => &plain.place,
+            Self::Long(long) => &long.first.place,
+        }
+    }
+
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
         trace.reserve(USUAL_FACTS, USUAL_LINES);
-        let Some(bytes) = &self.ready else {
-            return Box::pin(self.long_round(trace)).await;
-        };
-        let mut stream = connect_once(trace, self.way.outbound.lookup(), &self.first.place).await?;
-        let bodiless = self.outline.method == "HEAD";
-        let sending = Sending { bytes, bodiless, wants: self.verdict.wants() };
+        match self {
+            Self::Plain(plain) => plain.round(trace).await,
+            Self::Long(long) => Box::pin(long.round(trace)).await,
+        }
+    }
+}
+
+impl Plain {
+    async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
+        let mut stream = connect_once(trace, self.outbound.lookup(), &self.place).await?;
+        let sending = Sending { bytes: &self.bytes, bodiless: self.bodiless, wants: self.verdict.wants() };
         let answer = h1::exchange(trace, &mut stream, sending).await?;
         // Nothing is to come: the connection does not wait for the judgement.
         drop(stream);
         self.verdict.judge(trace, answer, Duration::ZERO, &[]).await
     }
+}
 
+impl Long {
     /// A round with secrets, TLS, redirects or a proxy.
-    async fn long_round(&self, trace: &mut Trace) -> Result<(), Failure> {
+    async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
         let mut hidden = Vec::new();
         let ended = self.authorized_round(trace, &mut hidden).await;
         ended.map_err(|failure| without(failure, &hidden))

@@ -45,7 +45,7 @@ impl OverUnix {
         let about = |field| About { field, secure: false, bodied, version: HttpVersion::Http1 };
         let verdict = Verdict {
             must: Expectations::must(spec.expect.as_ref(), about("unix.http.expect"))?,
-            should: Expectations::should(spec.warn.as_ref(), about("unix.http.warn"))?,
+            should: Expectations::should(spec.warn.as_ref(), about("unix.http.warn"))?.map(Box::new),
             compression: false,
             clock: Arc::clone(&tools.clock),
         };

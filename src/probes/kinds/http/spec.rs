@@ -9,7 +9,7 @@ use super::expect::{About, Expectations};
 use super::proxy::Proxy;
 use super::request::{Credentials, Outline, Parts};
 use super::way::Way;
-use super::{Http, SpecError, Tools, Verdict};
+use super::{Http, Long, Plain, SpecError, Tools, Verdict};
 use crate::api::{HttpProbe, HttpVersion};
 use crate::outbound::{Guard, shown_url};
 
@@ -51,7 +51,7 @@ pub(super) fn compile(spec: &HttpProbe, tools: &Tools) -> Result<Http, SpecError
     let about = |field| About { field, secure: secure || spec.redirects.is_some(), bodied, version };
     let verdict = Verdict {
         must: Expectations::must(spec.expect.as_ref(), about("http.expect"))?,
-        should: Expectations::should(spec.warn.as_ref(), about("http.warn"))?,
+        should: Expectations::should(spec.warn.as_ref(), about("http.warn"))?.map(Box::new),
         compression: spec.compression,
         clock: Arc::clone(&tools.clock),
     };
@@ -77,8 +77,12 @@ pub(super) fn compile(spec: &HttpProbe, tools: &Tools) -> Result<Http, SpecError
         && spec.redirects.is_none()
         && outline.is_plain();
     let call = first.call(&outline.method, true);
-    let ready = simple.then(|| outline.bytes(&call, &Credentials::default()));
-    Ok(Http { way, ready, first, outline, auth, redirects: spec.redirects.clone(), verdict })
+    if simple {
+        let bytes = outline.bytes(&call, &Credentials::default()).into();
+        let bodiless = !bodied;
+        return Ok(Http::Plain(Plain { outbound: way.outbound, place: first.place, bytes, bodiless, verdict }));
+    }
+    Ok(Http::Long(Box::new(Long { way, first, outline, auth, redirects: spec.redirects.clone(), verdict })))
 }
 
 /// Reads the URL.

@@ -20,7 +20,7 @@ fn about(field: &str) -> About<'_> {
     About { field, secure: true, bodied: true, version: HttpVersion::Any }
 }
 
-fn must(spec: Value) -> Result<Expectations, SpecError> {
+fn must(spec: Value) -> Result<Arc<Expectations>, SpecError> {
     let spec: HttpExpect = serde_json::from_value(spec).unwrap();
     Expectations::must(Some(&spec), about("http.expect"))
 }
