@@ -180,6 +180,30 @@ impl ApiError {
         }
     }
 
+    /// The failure without the call, for a sentence that names the call already.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match self {
+            Self::NotFound { .. } => "it does not exist".to_owned(),
+            Self::NoNamespace { .. } => "the namespace does not exist".to_owned(),
+            Self::NoKind { resource, .. } => {
+                format!("the API server has no {resource}; apply its custom resource definition (deploy/crds)")
+            }
+            Self::Exists { .. } => "it exists already".to_owned(),
+            Self::Conflict { .. } => "it was changed since it was read".to_owned(),
+            Self::Forbidden { verb, resource, message, .. } => {
+                format!("not allowed to {verb} {resource}: {message}")
+            }
+            Self::Unauthorized { message, .. } => {
+                format!("the API server does not accept the credentials: {message}")
+            }
+            Self::Gone { .. } => "what it refers to has expired".to_owned(),
+            Self::TooMany { .. } => "too many requests".to_owned(),
+            Self::Invalid { message, .. } => message.clone(),
+            Self::Unavailable { why, .. } => why.clone(),
+        }
+    }
+
     /// What the server asks to wait.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {

@@ -36,7 +36,7 @@ impl Drive {
         let old = self.latest.borrow().status.clone();
         let status = self.machine.status(now, self.attempt, Some(&old));
         loop {
-            match self.write(&status).await {
+            match self.write_verdict(&status).await {
                 Ok(run) => return self.committed(run),
                 Err(StoreError::Conflict { .. }) => {
                     if let Some(run) = self.reread().await {
@@ -58,6 +58,14 @@ impl Drive {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
             }
         }
+    }
+
+    /// Writes a verdict: a pass only while what it rests on is known to be current.
+    async fn write_verdict(&mut self, status: &GateRunStatus) -> Result<GateRun, StoreError> {
+        if status.verdict == Verdict::Pass {
+            self.inner.parts.store.current().await?;
+        }
+        self.write(status).await
     }
 
     /// Writes a status under the version that was read last.

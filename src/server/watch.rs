@@ -66,7 +66,8 @@ struct News {
 
 /// Turns what the store tells into events until `stop`.
 pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
-    let watch = |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, ..Query::default() });
+    let watch =
+        |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, brief: true, ..Query::default() });
     let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0)]);
     let mut turns = app.deps.probes.board.transitions();
     let mut memory = Memory::new(MAX_REMEMBERED);

@@ -45,7 +45,7 @@ impl Ledger {
         let writer = ledger.clone();
         let run = async move {
             // The list of the watch only says where it begins; the past itself is read in pages.
-            let query = Query { limit: 1, ..Query::default() };
+            let query = Query { limit: 1, brief: true, ..Query::default() };
             let mut events = store.watch(GateRun::KIND, query);
             while let Some(event) = events.next().await {
                 match event {
@@ -69,7 +69,7 @@ impl Ledger {
 
     /// Reads the newest runs page by page: one page at a time is in memory, whatever is stored.
     async fn read_past(&self, store: &dyn Store) {
-        let mut query = Query { limit: PAGE, ..Query::default() };
+        let mut query = Query { limit: PAGE, brief: true, ..Query::default() };
         let mut left = MAX_PAST_RUNS;
         while left > 0 {
             let page = match store.list(GateRun::KIND, &query).await {

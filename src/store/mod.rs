@@ -6,8 +6,12 @@
 //! the rest alone, and both answer [`StoreError::Conflict`] when somebody else has written since.
 
 mod cache;
+mod evidence;
+mod facts;
+pub mod kubernetes;
 mod ledger;
 pub mod limits;
+mod retention;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -17,7 +21,9 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 
 pub use cache::{Cache, Key, Mark};
+pub use evidence::BUDGET_BYTES;
 pub use ledger::{Ledger, MAX_PAST_RUNS};
+pub use retention::{Forgotten, Retention};
 
 use crate::api::{Resource, name_of, namespace_of};
 use crate::model::Labels;
@@ -49,6 +55,9 @@ pub struct Query {
     pub limit: usize,
     /// Go on where an earlier list ended ([`Page::next`]).
     pub after: Option<String>,
+    /// Only what an overview shows: of a run, a home may leave out the plan, the evidence and the
+    /// earlier executions of its checks.
+    pub brief: bool,
 }
 
 /// One page of a list, newest first (by creation), then by name.
@@ -169,6 +178,15 @@ pub trait Store: Send + Sync + 'static {
         name: &str,
         version: Option<&str>,
     ) -> Result<(), StoreError>;
+
+    /// Whether what its watches have told can be relied on for a pass: not where one of them has been
+    /// cut off for so long that a freeze or an override may have been missed.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with what is cut off.
+    async fn current(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Whether it can be read and written now.
     ///

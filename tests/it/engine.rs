@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use jiff::{SignedDuration, Timestamp};
 use probegate::api::{self, Gate, GateRun, Override};
 use probegate::checks::{Check, CompileError, Context, Kind, Table};
@@ -12,7 +13,7 @@ use probegate::clock::{Clock, SystemClock};
 use probegate::engine::{Answer, Ask, AskError, Engine, Parts};
 use probegate::model::{Action, Batch, Change, Invoker, Labels, Outcome, Point, Question, Report, Verdict};
 use probegate::store::sqlite::SqliteStore;
-use probegate::store::{Cache, Query, Store, StoreExt};
+use probegate::store::{Cache, Object, Page, Query, Store, StoreError, StoreExt, WatchEvent};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +78,47 @@ impl Clock for Moved {
 
     fn elapsed(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+/// A store whose watches are cut off whenever a test says so.
+struct Cut {
+    store: Arc<dyn Store>,
+    off: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Store for Cut {
+    async fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Result<Option<Object>, StoreError> {
+        self.store.get(kind, namespace, name).await
+    }
+    async fn list(&self, kind: &'static str, query: &Query) -> Result<Page<Object>, StoreError> {
+        self.store.list(kind, query).await
+    }
+    fn watch(&self, kind: &'static str, query: Query) -> BoxStream<'static, Result<WatchEvent<Object>, StoreError>> {
+        self.store.watch(kind, query)
+    }
+    async fn create(&self, object: Object) -> Result<Object, StoreError> {
+        self.store.create(object).await
+    }
+    async fn put(&self, object: Object) -> Result<Object, StoreError> {
+        self.store.put(object).await
+    }
+    async fn put_status(&self, object: Object) -> Result<Object, StoreError> {
+        self.store.put_status(object).await
+    }
+    async fn delete(&self, kind: &'static str, ns: &str, name: &str, version: Option<&str>) -> Result<(), StoreError> {
+        self.store.delete(kind, ns, name, version).await
+    }
+    async fn current(&self) -> Result<(), StoreError> {
+        if self.off.load(std::sync::atomic::Ordering::SeqCst) {
+            let why = "the API server has not answered for 45 s".to_owned();
+            return Err(StoreError::Unavailable { doing: "watching ReleaseWindow".to_owned(), why });
+        }
+        Ok(())
+    }
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
     }
 }
 
@@ -220,6 +262,29 @@ async fn the_same_question_gets_the_same_run_and_its_checks_run_once() {
     let status = run.status.unwrap();
     assert_eq!((status.verdict, status.attempt, status.checks.len()), (Verdict::Pass, 1, 2));
     assert_eq!(run.metadata.labels.unwrap()["probegate.io/gate"], "checkout");
+}
+
+#[tokio::test]
+async fn nothing_passes_while_a_freeze_may_have_been_missed() {
+    let home: Arc<dyn Store> = SqliteStore::in_memory().unwrap();
+    home.create_as::<Gate>(&serde_json::from_value(gate()).unwrap()).await.unwrap();
+    let cut = Arc::new(Cut { store: home, off: true.into() });
+    let house = House::over(Arc::clone(&cut) as Arc<dyn Store>, Script::default()).await;
+
+    let answer = house.engine.ask(question(Point::Pre), Duration::from_millis(500)).await.unwrap();
+    assert_eq!(
+        (answer.verdict, answer.reason.as_str()),
+        (
+            Verdict::Wait,
+            "the verdict cannot be written: while watching ReleaseWindow: the API server has not answered for 45 s"
+        )
+    );
+
+    cut.off.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(house.ask(&question(Point::Pre)).await.verdict, Verdict::Pass);
+    cut.off.store(true, std::sync::atomic::Ordering::SeqCst);
+    house.script.say("latency", Report::fail("slow"));
+    assert_eq!(house.ask(&question(Point::Post)).await.verdict, Verdict::Block, "a block needs no such proof");
 }
 
 #[tokio::test]

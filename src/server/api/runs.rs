@@ -138,7 +138,7 @@ impl Filter {
             labels.insert(LABEL_GATE.to_owned(), gate.name.clone());
         }
         let namespace = self.gate.as_ref().map(|gate| gate.namespace.clone());
-        Query { namespace, labels, decided: self.open.map(|open| !open), limit, after }
+        Query { namespace, labels, decided: self.open.map(|open| !open), limit, after, brief: true }
     }
 
     fn takes(&self, run: &RunSummary, gate: &str) -> bool {

@@ -10,8 +10,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use super::metrics::StoreMetrics;
 use super::pool::Pool;
 use super::read;
-use super::rows;
 use super::write::Change;
+use crate::store::facts::Facts;
 use crate::store::{Object, Query, StoreError, WatchEvent};
 
 /// Changes of one kind that a watch may lag behind: some seconds of the fastest writing, some
@@ -128,8 +128,7 @@ impl Watch {
 /// What a change means to whoever asked for `query`.
 fn event(query: &Query, change: &Change) -> Option<WatchEvent<Object>> {
     let namespace = &change.object.namespace;
-    let among =
-        |facts: &Option<rows::Facts>| facts.as_ref().is_some_and(|facts| rows::matches(query, namespace, facts));
+    let among = |facts: &Option<Facts>| facts.as_ref().is_some_and(|facts| facts.match_query(query, namespace));
     if among(&change.is) {
         return Some(WatchEvent::Applied(change.object.clone()));
     }

@@ -32,11 +32,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use jiff::Timestamp;
 
 pub use error::OpenError;
 pub use metrics::StoreMetrics;
-pub use retention::{DEFAULT_AGE, DEFAULT_RUNS, Forgotten, MAX_RUNS, OVERRIDE_AGE, Retention};
+
+pub use super::retention::{DEFAULT_AGE, DEFAULT_RUNS, Forgotten, MAX_RUNS, OVERRIDE_AGE, Retention};
 
 use self::check::Check;
 use self::feed::Feed;
@@ -45,6 +45,7 @@ use self::open::Place;
 use self::pool::Pool;
 use self::write::{Write, Written};
 use self::writer::{Desk, Writer};
+use super::retention::Opened;
 use super::{Object, Page, Query, Store, StoreError, WatchEvent, limits};
 use crate::api::{Gate, GateRun, Override, Probe, ReleaseWindow, Resource};
 use crate::clock::{Clock, SystemClock};
@@ -79,8 +80,7 @@ pub struct SqliteStore {
     health: Arc<Health>,
     metrics: StoreMetrics,
     clock: Arc<dyn Clock>,
-    /// When it was opened, by the wall clock and by the steady one.
-    opened: (Timestamp, Duration),
+    opened: Opened,
 }
 
 impl SqliteStore {
@@ -109,7 +109,7 @@ impl SqliteStore {
     }
 
     fn start(place: Place, options: Options) -> Result<Arc<Self>, OpenError> {
-        let opened = (options.clock.now(), options.clock.elapsed());
+        let opened = Opened::at(options.clock.as_ref());
         let place = Arc::new(place);
         let connection = Arc::new(Mutex::new(place.writer()?));
         let health = Arc::new(Health::new(place.name()));

@@ -1,8 +1,6 @@
 //! Forgetting: decided runs beyond their gate's count and age, and exceptions long over.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -10,55 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::SqliteStore;
 use super::write::{Write, Written};
-use crate::api::{Gate, GateRun, History, Override, Resource, name_of, namespace_of};
-use crate::model::Period;
+use crate::api::{GateRun, Override, Resource, name_of, namespace_of};
+use crate::store::retention::{EVERY, FIRST_AFTER, Forgotten, Policies, Retention, over_since, policies};
 use crate::store::{Object, Page, Query, Store, StoreError};
 
-/// Decided runs that are kept of one gate, where it does not say: years of a usual gate.
-pub const DEFAULT_RUNS: u32 = 1_000;
-/// How old a decided run may become, where its gate does not say: a quarter of a year.
-pub const DEFAULT_AGE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// Decided runs that are kept of all gates together: some 2 GB at 4 KB each.
-pub const MAX_RUNS: u32 = 500_000;
-/// How long an override is kept after it was revoked or has expired. The runs that stand on it name
-/// it in their own record.
-pub const OVERRIDE_AGE: SignedDuration = SignedDuration::from_hours(90 * 24);
-/// The time between two rounds: what is due may stay that much longer.
-const EVERY: Duration = Duration::from_secs(600);
-/// The first round: after the start, which has more urgent things to do.
-const FIRST_AFTER: Duration = Duration::from_secs(30);
-/// How far the wall clock may run ahead of the steady one: what setting it right takes.
-const JUMP: Duration = Duration::from_secs(3_600);
 /// Deletions in one transaction: a verdict that waits behind it waits some milliseconds.
 const BATCH: usize = 50;
-
-/// How much is kept where a gate does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Decided runs of one gate.
-    pub runs: u32,
-    /// Age of a decided run.
-    pub age: SignedDuration,
-    /// Decided runs of all gates together.
-    pub all_runs: u32,
-    /// Age of an override since it was revoked or has expired.
-    pub overrides: SignedDuration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { runs: DEFAULT_RUNS, age: DEFAULT_AGE, all_runs: MAX_RUNS, overrides: OVERRIDE_AGE }
-    }
-}
-
-/// What one round has removed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Forgotten {
-    /// Decided runs.
-    pub runs: usize,
-    /// Overrides.
-    pub overrides: usize,
-}
 
 /// The decided runs of one gate.
 #[derive(Debug)]
@@ -68,8 +23,6 @@ struct Group {
     gate: Option<String>,
     count: u64,
 }
-
-type Policies = HashMap<(String, String), History>;
 
 impl SqliteStore {
     /// Removes what is due, now and then, until `shutdown`. Failures are logged and tried again.
@@ -93,8 +46,8 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`]; what was removed until then stays removed.
     pub async fn forget_once(&self, retention: &Retention) -> Result<Forgotten, StoreError> {
-        let now = self.steady_now();
-        let policies = self.policies().await?;
+        let now = self.opened.now(self.clock.as_ref());
+        let policies = policies(self).await?;
         let retention = *retention;
         let due = self
             .pool
@@ -110,34 +63,6 @@ impl SqliteStore {
         }
         forgotten.overrides = self.forget_overrides(now, retention.overrides).await?;
         Ok(forgotten)
-    }
-
-    /// The time, unless the wall clock has run ahead of the steady one since the start: a clock that
-    /// jumps into the next year must not make everything old.
-    fn steady_now(&self) -> Timestamp {
-        let (began, elapsed) = self.opened;
-        let passed = self.clock.elapsed().saturating_sub(elapsed).saturating_add(JUMP);
-        let steady = SignedDuration::try_from(passed).ok().and_then(|passed| began.checked_add(passed).ok());
-        steady.map_or(began, |steady| steady.min(self.clock.now()))
-    }
-
-    /// The gates that say themselves how much is kept.
-    async fn policies(&self) -> Result<Policies, StoreError> {
-        let mut policies = Policies::new();
-        let mut query = Query::default();
-        loop {
-            let page = self.list(Gate::KIND, &query).await?;
-            for object in page.items {
-                // A gate that cannot be read has the defaults, which keep more rather than less.
-                if let Some(history) = object.body.pointer("/spec/history")
-                    && let Ok(history) = serde_json::from_value(history.clone())
-                {
-                    policies.insert((object.namespace, object.name), history);
-                }
-            }
-            let Some(next) = page.next else { return Ok(policies) };
-            query.after = Some(next);
-        }
     }
 
     async fn forget_overrides(&self, now: Timestamp, age: SignedDuration) -> Result<usize, StoreError> {
@@ -168,14 +93,6 @@ impl SqliteStore {
     }
 }
 
-/// An override that was over before `before`.
-fn over_since(object: Object, before: Timestamp) -> Option<Override> {
-    let exception: Override = object.into_resource().ok()?;
-    let revoked = exception.status.as_ref().and_then(|status| status.revoked.as_ref()).map(|revoked| revoked.at);
-    let end = revoked.map_or(exception.spec.expires, |at| at.min(exception.spec.expires));
-    (end < before).then_some(exception)
-}
-
 /// The ids of the decided runs that are due, oldest first per gate.
 fn due_runs(
     connection: &Connection,
@@ -187,12 +104,9 @@ fn due_runs(
     let mut due = Vec::new();
     let mut kept: u64 = 0;
     for group in groups {
-        let key = (group.namespace.clone(), group.gate.clone().unwrap_or_default());
-        let history = policies.get(&key);
-        let runs = history.and_then(|history| history.runs).unwrap_or(retention.runs);
-        let age = history.and_then(|history| history.age).map_or(retention.age, Period::exact);
+        let (runs, before) = retention.of(policies, &group.namespace, group.gate.as_deref(), now);
         // An age before the calendar begins makes nothing old.
-        let before = now.checked_sub(age).map_or(i64::MIN, Timestamp::as_microsecond);
+        let before = before.map_or(i64::MIN, Timestamp::as_microsecond);
         let before_count = due.len();
         due_of(connection, &group, group.count.saturating_sub(u64::from(runs)), before, &mut due)?;
         kept += group.count - u64::try_from(due.len() - before_count).unwrap_or(0);

@@ -4,9 +4,8 @@ use jiff::Timestamp;
 use rusqlite::types::Type;
 use serde_json::{Map, Value};
 
-use crate::api::condition_types;
-use crate::model::Labels;
-use crate::store::{Object, Query, StoreError};
+use crate::store::facts::{self, Facts};
+use crate::store::{Object, StoreError};
 
 /// One row of `objects`.
 #[derive(Debug)]
@@ -15,13 +14,6 @@ pub(super) struct Row {
     pub(super) version: i64,
     pub(super) body: Map<String, Value>,
     pub(super) status: Option<Value>,
-}
-
-/// What filters look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) labels: Labels,
-    pub(super) decided: bool,
 }
 
 impl Row {
@@ -40,7 +32,7 @@ impl Row {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        Facts { labels: labels(&self.body), decided: decided(self.status.as_ref()) }
+        Facts { labels: facts::labels(&self.body), decided: facts::decided(self.status.as_ref()) }
     }
 
     /// The whole resource.
@@ -82,28 +74,6 @@ pub(super) fn edit_metadata(body: &mut Map<String, Value>, edit: impl FnOnce(&mu
     };
     edit(&mut metadata);
     body.insert("metadata".to_owned(), Value::Object(metadata));
-}
-
-pub(super) fn labels(body: &Map<String, Value>) -> Labels {
-    let labels = body.get("metadata").and_then(|metadata| metadata.get("labels")).and_then(Value::as_object);
-    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-    labels.into_iter().flatten().filter_map(pair).collect()
-}
-
-/// Whether a status has the condition `Decided` that is `True`.
-pub(super) fn decided(status: Option<&Value>) -> bool {
-    let conditions = status.and_then(|status| status.get("conditions")).and_then(Value::as_array);
-    conditions.into_iter().flatten().any(|condition| {
-        condition.get("type").and_then(Value::as_str) == Some(condition_types::DECIDED)
-            && condition.get("status").and_then(Value::as_str) == Some("True")
-    })
-}
-
-/// Whether a resource is among those that a query asks for, its page aside.
-pub(super) fn matches(query: &Query, namespace: &str, facts: &Facts) -> bool {
-    query.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
-        && query.decided.is_none_or(|wanted| wanted == facts.decided)
-        && query.labels.iter().all(|(key, value)| facts.labels.get(key) == Some(value))
 }
 
 /// An instant as metadata have it: to the second, as in Kubernetes.

@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::rows::{self, Facts, Row};
+use super::rows::{self, Row};
 use crate::api::{GROUP, VERSION};
+use crate::store::facts::{self, Facts};
 use crate::store::limits::MAX_OBJECT_BYTES;
 use crate::store::{Object, StoreError};
 
@@ -139,7 +140,7 @@ impl<'c> Session<'c> {
             metadata.insert("generation".to_owned(), Value::from(1));
         });
         let (body_text, status_text) = texts(kind, &name, &body, status.as_ref())?;
-        let facts = Facts { labels: rows::labels(&body), decided: rows::decided(status.as_ref()) };
+        let facts = Facts { labels: facts::labels(&body), decided: facts::decided(status.as_ref()) };
         let id = self.next_revision();
         let mut insert = self.connection.prepare_cached(
             "INSERT INTO objects (id, kind, namespace, name, version, created_us, decided, body, status) \
@@ -177,7 +178,7 @@ impl<'c> Session<'c> {
         }
         let (body_text, _) = texts(kind, &name, &body, stored.status.as_ref())?;
         let (was, id) = (stored.facts(), stored.id);
-        let is = Facts { labels: rows::labels(&body), decided: was.decided };
+        let is = Facts { labels: facts::labels(&body), decided: was.decided };
         let version = self.next_revision();
         self.connection
             .prepare_cached("UPDATE objects SET version = ?2, body = ?3 WHERE id = ?1")?
@@ -199,7 +200,7 @@ impl<'c> Session<'c> {
         }
         let (_, status_text) = texts(kind, &name, &stored.body, status.as_ref())?;
         let was = stored.facts();
-        let is = Facts { labels: was.labels.clone(), decided: rows::decided(status.as_ref()) };
+        let is = Facts { labels: was.labels.clone(), decided: facts::decided(status.as_ref()) };
         let version = self.next_revision();
         self.connection
             .prepare_cached("UPDATE objects SET version = ?2, decided = ?3, status = ?4 WHERE id = ?1")?

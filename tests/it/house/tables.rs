@@ -129,11 +129,19 @@ pub const ONLY_IN: &[(&str, &[&str], &str)] = &[
     ("clock", &["Timestamp::now", "Zoned::now", "SystemTime::now"], "only `clock` reads the wall clock"),
     ("store", &["rusqlite"], "only the store's embedded home knows its database (and the probes' history its own)"),
     ("server", &["axum::serve", "axum::Router"], "only `server` speaks HTTP to callers (and the demo's two services)"),
+    (
+        "cluster",
+        &["kube::Client", "kube::Api", "kube::api"],
+        "only `cluster`, the store's home in a cluster and the operator speak to an API server",
+    ),
     ("outbound", &["reqwest::Client::builder", "reqwest::ClientBuilder"], "every call out goes through `outbound`"),
 ];
 
 /// Exceptions to [`ONLY_IN`]: the file, the words, and why.
 pub const ALSO_IN: &[(&str, &str, &str)] = &[
+    ("src/store/kubernetes/", "kube::", "the store's home in a cluster stands on the connection"),
+    ("src/operator/", "kube::", "the operator stands on the connection"),
+    ("src/app/", "kube::Client", "the composition hands the connection on"),
     ("src/demo/", "axum::", "the demo's two services are HTTP servers of their own"),
     (
         "src/probes/history/sqlite/",

@@ -61,7 +61,7 @@ async fn the_ledger_reads_the_past_over_many_pages_and_then_follows() {
     let opened = Home::Directory.open();
     for index in 0..250 {
         opened.store.create(run(&format!("r-{index}"), json!({"verdict": "block", "reason": "x"}))).await.unwrap();
-        opened.clock.advance(SignedDuration::from_secs(1));
+        opened.clock().advance(SignedDuration::from_secs(1));
     }
     let (ledger, follow) = Ledger::follow(Arc::clone(&opened.store));
     assert!(!ledger.synced(), "before it is read, counting would be guessing");
