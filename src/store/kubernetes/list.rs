@@ -1,11 +1,13 @@
 //! Lists: from the index, or with labels from the API server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::KubernetesStore;
 use super::bodies;
 use super::errors;
+use super::hub::Hub;
 use super::index::{Entry, Place};
 use super::kinds::Known;
 use super::subscribe;
@@ -39,28 +41,34 @@ impl KubernetesStore {
                 last.filter(|_| more),
             ));
         }
-        // In small steps: a page of large runs ends early, and the rest is not fetched for nothing.
-        let (mut items, mut bytes) = (Vec::new(), 0);
-        let last = found.last().map(|(place, _)| place.mark()).filter(|_| more);
-        let mut ended = None;
+        self.fetch_page(&hub, query, &found, more).await
+    }
+
+    /// Fetches the runs of a page in small steps: a page of large runs ends early, and the rest is not
+    /// fetched for nothing.
+    async fn fetch_page(
+        &self,
+        hub: &Hub,
+        query: &Query,
+        found: &[(Place, Arc<str>)],
+        more: bool,
+    ) -> Result<Page<Object>, StoreError> {
+        let (mut items, mut bytes, mut last) = (Vec::new(), 0, None);
+        let mut left = found.len();
         for step in found.chunks(subscribe::FETCHES * 2) {
             if bytes > MAX_PAGE_BYTES {
-                ended = Some(step.first().map(|_| ()));
                 break;
             }
             let keys = step.iter().map(|(place, _)| place.key().clone()).collect();
-            let objects = subscribe::fetch(&hub, &self.calls, keys).await?;
+            let objects = subscribe::fetch(hub, &self.calls, keys).await?;
             bytes += objects.iter().map(|object| object.body.to_string().len()).sum::<usize>();
             // As it is now: what has left the query since is not among it.
-            let ours =
-                objects.into_iter().filter(|object| Facts::of(&object.body).match_query(query, &object.namespace));
-            items.extend(ours);
+            let is_asked_for = |object: &Object| Facts::of(&object.body).match_query(query, &object.namespace);
+            items.extend(objects.into_iter().filter(is_asked_for));
+            left -= step.len();
+            last = step.last().map(|(place, _)| place.mark());
         }
-        let next = match ended {
-            Some(_) => items.last().map(place_of).map(|place| place.mark()),
-            None => last,
-        };
-        Ok(Page { items, next })
+        Ok(Page { items, next: last.filter(|_| more || left > 0) })
     }
 
     pub(super) async fn list_labelled(&self, kind: &'static Known, query: &Query) -> Result<Page<Object>, StoreError> {
@@ -76,29 +84,21 @@ impl KubernetesStore {
             Some(namespace) => vec![Some(namespace.clone())],
             None => self.calls.scope.places(),
         };
-        let limit = limit_of(query);
-        // The newest so many and one more; whatever is older is let go at once.
-        let mut newest: BTreeMap<Place, (Object, usize)> = BTreeMap::new();
+        let mut newest = Newest::new(limit_of(query), after);
         for place in places {
             let mut next = None;
             loop {
                 let page = self.calls.page(kind, place.as_deref(), &selector, kind.page, next.as_deref()).await;
                 let page = page.map_err(|error| errors::unavailable(&format!("listing {}", kind.kind), &error))?;
                 for mut object in page.items.into_iter().filter_map(|body| bodies::object(kind, body)) {
-                    let at = place_of(&object);
-                    if after.as_ref().is_some_and(|after| at <= *after)
-                        || !Facts::of(&object.body).match_query(query, &object.namespace)
-                    {
+                    if !Facts::of(&object.body).match_query(query, &object.namespace) {
                         continue;
                     }
                     if kind.brief && query.brief {
                         bodies::brief(&mut object.body);
                     }
                     let bytes = object.body.to_string().len();
-                    newest.insert(at, (object, bytes));
-                    if newest.len() > limit + 1 {
-                        newest.pop_last();
-                    }
+                    newest.take(place_of(&object), object, bytes);
                 }
                 next = page.next;
                 if next.is_none() {
@@ -107,12 +107,49 @@ impl KubernetesStore {
             }
         }
         self.note_answered();
-        let more = newest.len() > limit;
-        if more {
-            newest.pop_last();
+        Ok(newest.into_page())
+    }
+}
+
+/// The first page of what comes in any order: whatever cannot be on it is let go at once, so that no
+/// more than a page is in memory.
+struct Newest<T> {
+    limit: usize,
+    after: Option<Place>,
+    kept: BTreeMap<Place, (T, usize)>,
+    bytes: usize,
+    /// The first place that is not on the page.
+    beyond: Option<Place>,
+}
+
+impl<T> Newest<T> {
+    const fn new(limit: usize, after: Option<Place>) -> Self {
+        Self { limit, after, kept: BTreeMap::new(), bytes: 0, beyond: None }
+    }
+
+    fn take(&mut self, place: Place, item: T, bytes: usize) {
+        if self.after.as_ref().is_some_and(|after| place <= *after)
+            || self.beyond.as_ref().is_some_and(|beyond| place >= *beyond)
+        {
+            return;
         }
-        let last = newest.last_key_value().map(|(place, _)| place.mark()).filter(|_| more);
-        Ok(cut(newest.into_iter().map(|(place, (object, bytes))| (place, object, bytes)), last))
+        self.kept.insert(place, (item, bytes));
+        self.bytes += bytes;
+        // As long as the page would have ended before its last one.
+        while let Some((_, (_, last))) = self.kept.last_key_value() {
+            if self.kept.len() <= self.limit && self.bytes - last <= MAX_PAGE_BYTES {
+                break;
+            }
+            let Some((place, (_, bytes))) = self.kept.pop_last() else { break };
+            self.bytes -= bytes;
+            self.beyond = Some(place);
+        }
+    }
+
+    fn into_page(self) -> Page<T> {
+        let last = self.kept.last_key_value().map(|(place, _)| place.mark());
+        let next = last.filter(|_| self.beyond.is_some());
+        Page { items: self.kept.into_values().map(|(item, _)| item).collect(), next }
     }
 }
 
@@ -133,4 +170,41 @@ fn cut(found: impl Iterator<Item = (Place, Object, usize)>, next: Option<String>
 fn place_of(object: &Object) -> Place {
     let entry = Entry::of(&object.body, "".into());
     Place::new(entry.created, (object.namespace.clone(), object.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn place(number: i64) -> Place {
+        Place::new(-number, ("shop".to_owned(), "a".to_owned()))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_order_they_come_in_a_page_is_the_first_of_all(
+            sizes in proptest::collection::vec(0_usize..MAX_PAGE_BYTES, 0..12),
+            order in Just((0..12).collect::<Vec<usize>>()).prop_shuffle(),
+            limit in 1_usize..6,
+        ) {
+            let mut newest = Newest::new(limit, None);
+            for number in order.into_iter().filter(|number| *number < sizes.len()) {
+                newest.take(place(i64::try_from(number).unwrap()), number, sizes[number]);
+            }
+            let (mut wanted, mut bytes) = (Vec::new(), 0);
+            for (number, size) in sizes.iter().enumerate() {
+                if wanted.len() == limit || bytes > MAX_PAGE_BYTES {
+                    break;
+                }
+                bytes += size;
+                wanted.push(number);
+            }
+            let page = newest.into_page();
+            let next = (wanted.len() < sizes.len()).then(|| place(i64::try_from(wanted.len()).unwrap() - 1).mark());
+            prop_assert_eq!(page.items, wanted);
+            prop_assert_eq!(page.next, next);
+        }
+    }
 }

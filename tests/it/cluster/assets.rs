@@ -42,6 +42,7 @@ fn attempt(assets: &Path) -> Result<Cluster, String> {
         std::fs::write(dir.join(name), text).map_err(|error| trouble("writing a file", &error))
     };
     write("sa.key", &key.serialize_pem())?;
+    write("sa.pub", &key.public_key_pem())?;
     write("tokens.csv", &format!("{token},admin,admin,\"system:masters\"\n"))?;
     write(
         "kubeconfig",
@@ -67,7 +68,7 @@ fn attempt(assets: &Path) -> Result<Cluster, String> {
         echo $! >\"$dir/etcd.pid\"\n\
         setsid \"$assets/kube-apiserver\" --etcd-servers=http://127.0.0.1:$client --bind-address=127.0.0.1 \
         --secure-port=$secure --cert-dir=\"$dir\" --service-account-issuer=https://kubernetes.default.svc \
-        --service-account-key-file=\"$dir/sa.key\" --service-account-signing-key-file=\"$dir/sa.key\" \
+        --service-account-key-file=\"$dir/sa.pub\" --service-account-signing-key-file=\"$dir/sa.key\" \
         --token-auth-file=\"$dir/tokens.csv\" --authorization-mode=RBAC --service-cluster-ip-range=10.96.0.0/16 \
         --disable-admission-plugins=ServiceAccount >\"$dir/apiserver.log\" 2>&1 </dev/null &\n\
         echo $! >\"$dir/apiserver.pid\"";
