@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::section::Section;
 use super::tls;
 use crate::api::{ExchangeStep, TcpProbe, UnixProbe};
+use crate::probes::exposition::EXACT_BYTES;
 
 /// The most steps of a probe's exchange, as its schema has it.
 const MAX_STEPS: usize = 32;
@@ -108,7 +109,7 @@ fn typed_as(bytes: &[u8]) -> String {
 
 /// An expression for these very bytes at the beginning.
 fn exactly(bytes: &[u8]) -> String {
-    let mut regex = String::from("(?s-u)\\A");
+    let mut regex = String::from(EXACT_BYTES);
     for byte in bytes {
         // Writing to a String cannot fail.
         let _ = if byte.is_ascii_alphanumeric() {

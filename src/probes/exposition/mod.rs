@@ -1,8 +1,8 @@
 //! One round in the names of Prometheus' `blackbox_exporter`: pure.
 //!
 //! Dashboards and alerts that were written for it find the same metrics with the same labels. The
-//! names are those of its version 0.28; what it knows and a probe does not (`probe_expect_info`,
-//! `probe_failed_due_to_bytes`) is absent. Beyond it there is `probe_failure_info`, with the reason
+//! names are those of its version 0.28; what it knows and a probe does not (`probe_expect_info`) is
+//! absent. Beyond it there is `probe_failure_info`, with the reason
 //! and the phase of a failure, because a zero alone explains nothing.
 
 mod families;
@@ -20,6 +20,8 @@ use super::result::{Line, Observation, Phase, Reason};
 use super::targets::own_target;
 use crate::api::ProbeSpec;
 
+/// How an expression begins that expects these very bytes, and nothing before them.
+pub const EXACT_BYTES: &str = "(?s-u)\\A";
 /// The media type of the text.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What `grpc.health.v1` can say.
@@ -70,8 +72,11 @@ pub fn metrics(spec: &ProbeSpec, seen: &Observation) -> String {
         grpc(&mut families, seen);
     } else {
         if spec.tcp.is_some() || spec.unix.is_some() {
-            let failed = flag(seen.reason == Some(Reason::Expect));
-            families.gauge("probe_failed_due_to_regex", "Whether an expression did not match", failed);
+            // Bytes are expected by an expression for these very bytes.
+            let failed = seen.reason == Some(Reason::Expect);
+            let bytes = failed && text(seen, "expected").is_some_and(|text| text.starts_with(EXACT_BYTES));
+            families.gauge("probe_failed_due_to_regex", "Whether an expression did not match", flag(failed && !bytes));
+            families.gauge("probe_failed_due_to_bytes", "Whether expected bytes did not come", flag(bytes));
         }
         tls::shown(&mut families, seen, tls::Detail::Chain);
     }

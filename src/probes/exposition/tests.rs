@@ -93,6 +93,16 @@ fn a_failure_tells_its_reason_and_phase() {
     assert!(body.contains("probe_failed_due_to_regex 1") && body.contains("probe_http_content_length -1"), "{body}");
 }
 
+#[rstest]
+#[case("^SSH-", "regex", "bytes")]
+#[case("(?s-u)\\ASSH\\x2d", "bytes", "regex")]
+fn what_was_expected_tells_why_it_failed(#[case] expected: &str, #[case] failed: &str, #[case] not: &str) {
+    let tcp = spec(json!({"tcp": {"address": "a:1", "expect": expected}}));
+    let text = metrics(&tcp, &seen(Some(Reason::Expect), Some(Phase::Transfer), &[("expected", json!(expected))]));
+    assert!(text.contains(&format!("probe_failed_due_to_{failed} 1")), "{text}");
+    assert!(text.contains(&format!("probe_failed_due_to_{not} 0")), "{text}");
+}
+
 #[test]
 fn addresses_have_the_hashes_of_the_exporter() {
     // FNV-1a of the four bytes.

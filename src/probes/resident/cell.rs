@@ -1,6 +1,6 @@
 //! One target of one probe, ready to be probed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -26,6 +26,37 @@ pub(in crate::probes) struct Cell {
     /// Makes no rounds by itself.
     pub(super) suspended: bool,
     pub(super) chance: Chance,
+    pub(super) flight: Flight,
+}
+
+/// Whether a round of a cell is under way. Only the thread that its seat is on writes here, so that
+/// the end of a round, which comes ten thousand times in a second, needs no message.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    under_way: AtomicBool,
+    /// Somebody has asked for a round while one was under way.
+    again: AtomicBool,
+}
+
+impl Flight {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    pub(super) fn begin(&self) {
+        self.under_way.store(true, Ordering::Release);
+    }
+
+    /// Asks for another round after this one.
+    pub(super) fn ask_again(&self) {
+        self.again.store(true, Ordering::Release);
+    }
+
+    /// Whether another one was asked for.
+    pub(super) fn end(&self) -> bool {
+        self.under_way.store(false, Ordering::Release);
+        self.again.load(Ordering::Acquire) && self.again.swap(false, Ordering::AcqRel)
+    }
 }
 
 /// A round that was made.

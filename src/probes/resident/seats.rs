@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::board::Board;
-use super::cell::{Cell, Chance};
+use super::cell::{Cell, Chance, Flight};
 use super::entry::{Entry, Explainer, Key};
 use super::record::Record;
 use super::round::Rounds;
@@ -87,6 +87,7 @@ impl Usher {
             host: self.rounds.gatekeeper.host(compiled.host()),
             suspended: entry.terms.suspend,
             chance: Chance::new(seed.finish()),
+            flight: Flight::default(),
             plan: Arc::clone(plan),
             record,
             compiled,

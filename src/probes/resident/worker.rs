@@ -24,6 +24,9 @@ use crate::probes::plan::missed;
 /// The place of the first round where nothing sleeps: far enough never to come.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 60 * 60);
 
+/// How many words a thread takes at once, before it looks what is due.
+const AT_ONCE: usize = 256;
+
 /// What a thread is told. The channel is unbounded because the engine alone speaks on it: at most a
 /// few words for each target.
 enum Command {
@@ -44,7 +47,8 @@ enum Command {
         id: u64,
         by: Instant,
     },
-    Ended {
+    /// A round has ended in which another one was asked for.
+    Again {
         id: u64,
     },
 }
@@ -130,9 +134,6 @@ struct Seated {
     slot: Option<Instant>,
     /// When the next round is due: at the slot with its jitter, or before it.
     due: Option<Instant>,
-    in_flight: bool,
-    /// Somebody has asked for a round while one was under way.
-    again: bool,
     waiting: Vec<oneshot::Sender<Made>>,
 }
 
@@ -146,14 +147,17 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
+        let mut told = Vec::new();
         loop {
             let next = self.queue.peek().map_or_else(|| Instant::now() + NEVER, |Reverse((due, _))| *due);
             tokio::select! {
-                command = commands.recv() => match command {
-                    // The pool and every seat are gone.
-                    None => return,
-                    Some(command) => self.take(command),
-                },
+                count = commands.recv_many(&mut told, AT_ONCE) => {
+                    if count == 0 {
+                        // The pool and every seat are gone.
+                        return;
+                    }
+                    told.drain(..).for_each(|command| self.take(command));
+                }
                 () = sleep_until(next) => self.begin_due(),
             }
         }
@@ -167,7 +171,7 @@ impl Worker {
             }
             Command::Fire { id, reply } => self.fire(id, reply),
             Command::Hasten { id, by } => self.hasten(id, by),
-            Command::Ended { id } => self.ended(id),
+            Command::Again { id } => self.again(id),
         }
     }
 
@@ -177,7 +181,7 @@ impl Worker {
         // Until its first round nothing is known of it.
         let first = (!cell.record.observed()).then(|| now + cell.slots.until_first());
         let due = slot.map(|slot| first.map_or(slot, |first| first.min(slot)));
-        self.seats.insert(id, Seated { cell, slot, due, in_flight: false, again: false, waiting: Vec::new() });
+        self.seats.insert(id, Seated { cell, slot, due, waiting: Vec::new() });
         self.enqueue(id);
     }
 
@@ -203,7 +207,7 @@ impl Worker {
         let mut intended = due;
         if due >= slot {
             let gone = missed(now.saturating_duration_since(slot), interval);
-            let busy = u32::from(seated.in_flight);
+            let busy = u32::from(seated.cell.flight.is_under_way());
             if gone + busy > 0 {
                 self.rounds.missed(&seated.cell, gone + busy);
             }
@@ -214,7 +218,7 @@ impl Worker {
             // A round before its slot leaves the slot as it is.
             seated.due = Some(slot + seated.cell.jitter());
         }
-        let begins = !seated.in_flight;
+        let begins = !seated.cell.flight.is_under_way();
         self.enqueue(id);
         if begins {
             self.begin(id, intended);
@@ -224,8 +228,8 @@ impl Worker {
     fn fire(&mut self, id: u64, reply: Option<oneshot::Sender<Made>>) {
         let Some(seated) = self.seats.get_mut(&id) else { return };
         seated.waiting.extend(reply);
-        if seated.in_flight {
-            seated.again = true;
+        if seated.cell.flight.is_under_way() {
+            seated.cell.flight.ask_again();
         } else {
             self.begin(id, Instant::now());
         }
@@ -239,24 +243,25 @@ impl Worker {
         }
     }
 
-    fn ended(&mut self, id: u64) {
-        let Some(seated) = self.seats.get_mut(&id) else { return };
-        seated.in_flight = false;
-        if std::mem::take(&mut seated.again) {
-            self.begin(id, Instant::now());
+    fn again(&mut self, id: u64) {
+        let Some(seated) = self.seats.get(&id) else { return };
+        if seated.cell.flight.is_under_way() {
+            // One has begun meanwhile, and those who wait are waiting for it.
+            return;
         }
+        self.begin(id, Instant::now());
     }
 
     /// Begins a round that was due at `due`.
     fn begin(&mut self, id: u64, due: Instant) {
         let Some(seated) = self.seats.get_mut(&id) else { return };
-        seated.in_flight = true;
+        seated.cell.flight.begin();
         let replies = std::mem::take(&mut seated.waiting);
-        let (cell, rounds, own) = (Arc::clone(&seated.cell), Arc::clone(&self.rounds), self.own.clone());
+        // Whatever ends the round, a panic in a kind too, the next one may begin.
+        let ending = Ending { id, cell: Arc::clone(&seated.cell), own: self.own.clone() };
+        let rounds = Arc::clone(&self.rounds);
         tokio::spawn(async move {
-            // Whatever ends the round, a panic in a kind too, the next one may begin.
-            let ending = Ending { id, own };
-            let (made, soon) = rounds.make(&cell, due).await;
+            let (made, soon) = rounds.make(&ending.cell, due).await;
             if let Some(made) = made {
                 for reply in replies {
                     let _ = reply.send(made.clone());
@@ -269,9 +274,10 @@ impl Worker {
     }
 }
 
-/// Tells the thread that a round has ended.
+/// Notes that a round has ended.
 struct Ending {
     id: u64,
+    cell: Arc<Cell>,
     own: WeakUnboundedSender<Command>,
 }
 
@@ -285,6 +291,8 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.tell(Command::Ended { id: self.id });
+        if self.cell.flight.end() {
+            self.tell(Command::Again { id: self.id });
+        }
     }
 }

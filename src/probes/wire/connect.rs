@@ -40,14 +40,16 @@ pub(in crate::probes) async fn resolve(
     place: &Place,
 ) -> Result<Vec<IpAddr>, Failure> {
     let host = &place.host;
+    if host.parse::<IpAddr>().is_ok() {
+        // Nobody has to be asked.
+        return lookup.resolve_in(host, place.family).await.map_err(|error| lookup_failure(&error));
+    }
     let end = trace.deadline().checked_sub(MARGIN).unwrap_or_else(Instant::now);
     let found = timeout_at(end, lookup.resolve_in(host, place.family)).await.map_err(|_| {
         Failure::new(Reason::Resolver, format!("the resolver has not told the addresses of {host} in time"))
     })?;
     let addresses = found.map_err(|error| lookup_failure(&error))?;
-    if host.parse::<IpAddr>().is_err() {
-        trace.note(Line::Resolved(addresses.iter().copied().take(MAX_ATTEMPTS).collect()));
-    }
+    trace.note(Line::Resolved(addresses.iter().copied().take(MAX_ATTEMPTS).collect()));
     Ok(addresses)
 }
 

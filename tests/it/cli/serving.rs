@@ -34,6 +34,24 @@ impl Serving {
         Self { child, log, main: urls.remove(0), admin: urls.remove(0) }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it shows its metrics.
+    pub fn admin_address(&self) -> &str {
+        self.admin.trim_start_matches("http://")
+    }
+
+    /// Ends it in order, and gives the rest of its log.
+    pub fn end(&mut self) -> String {
+        self.signal("TERM");
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        rest
+    }
+
     fn signal(&self, name: &str) {
         let done = std::process::Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(done.unwrap().success());

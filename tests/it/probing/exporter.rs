@@ -14,6 +14,8 @@ use crate::server::world::{Reply, Setup, World, send};
 const OURS_ALONE: &[&str] = &[
     // Since version 0.24, and Debian has 0.23.
     "probe_tls_cipher_info",
+    // Since version 0.28.
+    "probe_failed_due_to_bytes",
     // Why it failed: there a zero is all there is.
     "probe_failure_info",
 ];

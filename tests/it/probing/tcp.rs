@@ -102,6 +102,8 @@ enum Does {
     Nothing,
     Chatters,
     Drips,
+    /// Says so and waits.
+    Says(&'static [u8]),
     Ends(&'static [u8]),
     Resets,
 }
@@ -115,6 +117,10 @@ async fn hostile(does: Does) -> Peer {
                 while stream.write_all(b"x").await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
+            }
+            Does::Says(text) => {
+                let _ = stream.write_all(text).await;
+                tokio::time::sleep(PATIENCE).await;
             }
             Does::Ends(text) => {
                 let _ = stream.write_all(text).await;
@@ -133,7 +139,8 @@ async fn hostile(does: Does) -> Peer {
 #[rstest]
 #[case::silent(Does::Nothing, SHORT, Reason::Timeout)]
 #[case::endless(Does::Chatters, PATIENCE, Reason::Expect)]
-#[case::slow(Does::Drips, SHORT, Reason::Timeout)]
+#[case::slow(Does::Drips, SHORT * 4, Reason::Timeout)]
+#[case::other(Does::Says(b"go away"), SHORT, Reason::Expect)]
 #[case::short(Does::Ends(b"no"), PATIENCE, Reason::Expect)]
 #[case::empty(Does::Ends(b""), PATIENCE, Reason::Expect)]
 #[case::reset(Does::Resets, PATIENCE, Reason::Reset)]

@@ -1,6 +1,9 @@
 //! The exchange itself, over any stream.
 
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
 use super::step::{Expect, Piece, Step};
 use crate::probes::result::{Failure, Line, Reason};
@@ -12,6 +15,14 @@ use crate::probes::wire::{MAX_SHOWN, io_reason, show};
 const MAX_ANSWER: usize = 4_096;
 /// How much is read at once.
 const CHUNK: usize = 1_024;
+
+/// How long before the end of a round it is said that what has come is not what was expected: the
+/// bytes are evidence, and more of it than the time that has run out.
+const MARGIN: Duration = Duration::from_millis(2);
+
+fn last_look(trace: &Trace) -> Instant {
+    trace.deadline().checked_sub(MARGIN).unwrap_or_else(Instant::now)
+}
 
 /// How far an exchange has come.
 pub(super) struct Exchange {
@@ -55,10 +66,13 @@ impl Exchange {
         for step in steps {
             if let Some(expect) = &step.expect {
                 let expected = self.expect(trace, &mut stream, expect).await;
-                if expected.is_err() {
+                if let Err(failure) = expected {
                     trace.fact("answerBytes", self.received);
+                    if failure.reason == Reason::Expect {
+                        trace.fact("expected", expect.regex.as_str());
+                    }
+                    return Err(failure);
                 }
-                expected?;
             }
             if !step.send.is_empty() {
                 // What came before is over with.
@@ -110,6 +124,7 @@ impl Exchange {
         expect: &Expect,
     ) -> Result<(), Failure> {
         let mut chunk = [0; CHUNK];
+        let begun = Instant::now();
         // What a step before has left may be enough.
         if !self.answer.is_empty() && self.take(trace, expect) {
             return Ok(());
@@ -120,7 +135,22 @@ impl Exchange {
                 return Err(self.unmet(expect, "what came first"));
             }
             let space = chunk.get_mut(..room).unwrap_or_default();
-            let read = stream.read(space).await.map_err(|error| {
+            let reading = stream.read(space);
+            let read = if self.answer.is_empty() {
+                // The round's own end is the end of this.
+                reading.await
+            } else {
+                let heard = Instant::now();
+                match timeout_at(last_look(trace), reading).await {
+                    Ok(read) => read,
+                    Err(_) if heard.elapsed() * 2 >= begun.elapsed() => {
+                        return Err(self.unmet(expect, "nothing more came, and that"));
+                    }
+                    // It is still at it.
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            let read = read.map_err(|error| {
                 let seen = show(&self.answer, MAX_SHOWN);
                 Failure::new(io_reason(&error, Reason::Reset), format!("after {seen}: {error}"))
             })?;
