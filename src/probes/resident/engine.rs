@@ -57,6 +57,8 @@ pub struct Engine {
     usher: Arc<Usher>,
     maintenances: Option<Arc<dyn Maintenances>>,
     running: BTreeMap<Key, Running>,
+    /// The last plan that was made: most probes have the same one, and share it.
+    plan: Option<Arc<Plan>>,
 }
 
 /// One probe as it is being probed.
@@ -91,7 +93,7 @@ impl Engine {
         let pool = Pool::start(options.limits.threads, &rounds)?;
         let tools = Tools { outbound, clock, root: options.root };
         let usher = Arc::new(Usher { board, tools, rounds, pool });
-        Ok(Self { store, cache, usher, maintenances: options.maintenances, running: BTreeMap::new() })
+        Ok(Self { store, cache, usher, maintenances: options.maintenances, running: BTreeMap::new(), plan: None })
     }
 
     /// Where the states can be read, and rounds asked for.
@@ -167,6 +169,7 @@ impl Engine {
         let same = old.filter(|old| old.terms.ask_what(&probe.spec)).map(Arc::clone);
         let records = same.as_ref().map(|old| old.records()).unwrap_or_default();
         let planned = self.prepare(&probe.spec);
+        self.plan = planned.as_ref().ok().map(|(_, plan)| Arc::clone(plan)).or(self.plan.take());
         let on_board = planned.as_ref().map(|(kind, plan)| (*kind, Arc::clone(plan))).map_err(ToString::to_string);
         let entry = Arc::new(Entry::new((Arc::clone(&key), mark), &probe, on_board, same.as_deref()));
         if let Some(old) = self.running.remove(&key) {
@@ -200,7 +203,8 @@ impl Engine {
             (None, None) => self.usher.compile(spec, &plan, &own_target(spec))?.kind(),
             (None, Some(_)) => kind_of(spec)?,
         };
-        Ok((kind, Arc::new(plan)))
+        let shared = self.plan.as_ref().filter(|last| ***last == plan).map(Arc::clone);
+        Ok((kind, shared.unwrap_or_else(|| Arc::new(plan))))
     }
 
     /// Seats the targets of a probe, and follows them where they can change by themselves.

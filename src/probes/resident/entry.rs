@@ -201,7 +201,9 @@ impl Entry {
     pub(super) fn sit(&self, seats: Vec<(Arc<Cell>, Seat)>, search: Option<String>) {
         let mut inner = self.inner();
         inner.search = search;
-        let seats = seats.into_iter().map(|(cell, seat)| (cell, Some(seat))).collect();
+        let mut seats: Vec<_> = seats.into_iter().map(|(cell, seat)| (cell, Some(seat))).collect();
+        // Most probes have one target.
+        seats.shrink_to_fit();
         let old = std::mem::replace(&mut inner.seats, seats);
         drop(inner);
         drop(old);

@@ -64,7 +64,7 @@ impl Board {
     /// Keeps a minute that is over.
     pub(super) fn keep(&self, record: &Record, finished: Option<Finished>) {
         if let (Some(finished), Some(_)) = (finished, &self.shared().archive) {
-            self.outgoing().minutes.push((Arc::clone(&record.series), finished));
+            self.outgoing().minutes.push((Arc::new(record.series()), finished));
         }
     }
 
@@ -121,7 +121,7 @@ impl Board {
     pub(super) async fn teach(&self, record: &Record) {
         let (Some(archive), now) = (&self.shared().archive, self.now()) else { return };
         let from = now.saturating_sub(USUAL_SINCE).unwrap_or(now);
-        match archive.past(&record.series, Window { from, to: now }).await {
+        match archive.past(&record.series(), Window { from, to: now }).await {
             Ok(past) => {
                 let mut latencies = Latencies::default();
                 past.stretches.iter().for_each(|stretch| latencies.merge(&stretch.rollup.latencies));
@@ -143,7 +143,7 @@ impl Board {
         let mut targets = Vec::new();
         for record in entry.records() {
             let past = match &self.shared().archive {
-                Some(archive) => archive.past(&record.series, window).await?,
+                Some(archive) => archive.past(&record.series(), window).await?,
                 None => crate::probes::history::Past::default(),
             };
             let known = record.known();

@@ -24,8 +24,8 @@ pub(super) const BUCKETS: [f64; 8] = [0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 5.0, 
 pub(in crate::probes) struct Record {
     /// The target, as it was listed or found; the kind's own address where there is no list.
     pub(in crate::probes) target: Arc<str>,
-    /// Whose history it is.
-    pub(super) series: Arc<Series>,
+    /// Its probe.
+    key: Key,
     /// The run ids of its rounds.
     pub(super) ids: RunIds,
     known: Mutex<Known>,
@@ -77,9 +77,13 @@ impl Record {
             latest: None,
             recovered: None,
         };
-        let series = Arc::new(Series::target(namespace, name, &*target));
         let ids = RunIds::of(namespace, name, &target);
-        Self { target, series, ids, known: Mutex::new(known), ended: Notify::new() }
+        Self { target, key: Arc::clone(key), ids, known: Mutex::new(known), ended: Notify::new() }
+    }
+
+    /// Whose history it is.
+    pub(super) fn series(&self) -> Series {
+        Series::target(&self.key.0, &self.key.1, &*self.target)
     }
 
     pub(in crate::probes) fn known(&self) -> MutexGuard<'_, Known> {

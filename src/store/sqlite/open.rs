@@ -21,6 +21,8 @@ pub(super) const CHECK_AT_OPEN_BYTES: u64 = 4_194_304;
 const BUSY_MILLIS: u64 = 5_000;
 /// Pages in memory per connection, in KiB: the disk cache of the system does the rest.
 const CACHE_KIB: i64 = 2_048;
+/// The same for a connection that only reads, of which there may be several.
+const READER_CACHE_KIB: i64 = 512;
 /// The log is cut back to this after a burst has made it larger.
 const LOG_BYTES: i64 = 16_777_216;
 /// Prepared statements per connection: every shape of a list is one.
@@ -83,6 +85,7 @@ impl Place {
         let connection = Connection::open_with_flags(path, flags)?;
         self.settle(&connection)?;
         connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
         Ok(connection)
     }
 

@@ -23,8 +23,8 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/v1.sql")];
 const CHECK_AT_OPEN_BYTES: u64 = 4_194_304;
 /// How long a statement waits for another connection; only checkpoints ever make one wait.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages in memory per connection, in KiB.
-const CACHE_KIB: i64 = 4_096;
+/// Pages in memory per connection, in KiB: the disk cache of the system does the rest.
+const CACHE_KIB: i64 = 1_024;
 /// The log is cut back to this after a burst has made it larger.
 const LOG_BYTES: i64 = 16_777_216;
 /// Prepared statements per connection: all there are.
