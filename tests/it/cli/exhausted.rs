@@ -65,7 +65,7 @@ fn without_descriptors_a_healthy_target_is_unknown_and_never_down() {
     // It has asked for as many as it can get, which is what this process could get.
     let maximum = getrlimit(Resource::Nofile).maximum;
     prlimit(process, Resource::Nofile, Rlimit { current: Some(3), maximum }).unwrap();
-    let text = metrics.wait_for("probegate_probes{state=\"unknown\"} 1");
+    let text = metrics.wait_for("probegate_probes{state=\"up\"} 0");
     assert!(text.contains("judgement=\"trouble\",reason=\"exhausted\""), "{text}");
     assert!(!text.contains("judgement=\"failed\""), "{text}");
 
