@@ -48,7 +48,7 @@ fn attempt(assets: &Path) -> Result<Cluster, String> {
         "kubeconfig",
         &format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: 'https://127.0.0.1:{secure}', tls-server-name: localhost, \
+             clusters: [{{name: test, cluster: {{server: 'https://127.0.0.1:{secure}', tls-server-name: kubernetes, \
              certificate-authority: '{}/apiserver.crt'}}}}]\n\
              users: [{{name: admin, user: {{token: '{token}'}}}}]\n\
              contexts: [{{name: test, context: {{cluster: test, user: admin}}}}]\n",
