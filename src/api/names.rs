@@ -21,6 +21,8 @@ pub const LABEL_REVISION: &str = "probegate.io/revision";
 pub const LABEL_GATE: &str = "probegate.io/gate";
 /// On a run: the change's id, cut to what a label can hold.
 pub const LABEL_CHANGE: &str = "probegate.io/change";
+/// On a run: who wants it to end, as JSON `{"actor": …, "reason": …}`; whoever drives it ends it.
+pub const ANNOTATION_CANCEL: &str = "probegate.io/cancel";
 /// On a resource that came from a file: the file and line.
 pub const ANNOTATION_SOURCE: &str = "probegate.io/source";
 /// On a probe: the name of the `blackbox_exporter` module that it stands for at `/probe`.

@@ -31,7 +31,7 @@ use crate::checks::webhook::WebhookKind;
 use crate::checks::window::WindowKind;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Lead, Parts};
 use crate::outbound::{Outbound, Secrets};
 pub use crate::probes::Limits;
 use crate::probes::history::sqlite::SqliteArchive;
@@ -212,6 +212,7 @@ impl App {
             table,
             clock: Arc::clone(&clock),
             cluster: options.cluster.clone(),
+            lead: Lead::alone(),
         });
         let (running, stopping) = (engine.clone(), stop.clone());
         tasks.spawn(async move { running.run(stopping).await });

@@ -80,6 +80,9 @@ impl Engine {
         standing: Option<Standing>,
         attempt: u32,
     ) -> Arc<OpenRun> {
+        if !self.inner.parts.lead.now() {
+            return self.look_on(&run, &question);
+        }
         let key = question.key();
         if let Some(open) = self.inner.open.get(key) {
             return open;

@@ -265,6 +265,7 @@ impl Engine {
         let question = question_of(&run, self.inner.parts.cluster.as_deref());
         let key = question.key();
         if self.inner.open.by_id(&id_of(&run)).is_some() {
+            self.heed(&run);
             return;
         }
         let _guard = self.inner.lock(key).await;
@@ -284,8 +285,14 @@ impl Engine {
             return Ok(());
         }
         if labelled_key(&run).as_deref() == Some(key.to_string().as_str()) && run.status.is_some() {
+            if self.inner.parts.lead.is_shared() {
+                // The replica that was asked cannot end what goes on here.
+                self.void_others(&question).await?;
+            }
             let standing = self.standing(&question).await?;
+            let wanted = run.clone();
             self.start(run, question, standing).await;
+            self.heed(&wanted);
             return Ok(());
         }
         if let Some(open) = self.inner.open.get(key) {

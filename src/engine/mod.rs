@@ -10,11 +10,14 @@ mod attempt;
 mod commit;
 mod drive;
 mod executor;
+mod lead;
 mod lookup;
 mod metrics;
+mod onlooker;
 mod open;
 mod record;
 mod service;
 
 pub use ask::{Answer, Ask, AskError, CheckAnswer};
+pub use lead::Lead;
 pub use service::{Engine, Parts};

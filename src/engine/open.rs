@@ -88,6 +88,10 @@ impl OpenRuns {
         }
     }
 
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }

@@ -17,7 +17,9 @@ use tokio_util::task::TaskTracker;
 use super::answer;
 use super::ask::{Answer, Ask, AskError};
 use super::executor::MAX_EXECUTIONS;
+use super::lead::Lead;
 use super::metrics::Metrics;
+use super::onlooker::LookedOn;
 use super::open::{OpenRuns, Order};
 use crate::api::{Gate, GateRun, GateRunStatus, LABEL_QUESTION, Override};
 use crate::checks::Table;
@@ -49,6 +51,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The cluster of changes that name none.
     pub cluster: Option<String>,
+    /// Whether this process drives runs, or others do.
+    pub lead: Lead,
 }
 
 /// The driver of runs. Cheap to clone; all clones are one engine.
@@ -60,6 +64,7 @@ pub struct Engine {
 pub(super) struct Inner {
     pub(super) parts: Parts,
     pub(super) open: OpenRuns,
+    pub(super) looked_on: LookedOn,
     decided: Mutex<LruCache<QuestionKey, Arc<Remembered>>>,
     locks: Vec<tokio::sync::Mutex<()>>,
     pub(super) permits: Arc<Semaphore>,
@@ -85,6 +90,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 parts,
                 open: OpenRuns::default(),
+                looked_on: LookedOn::default(),
                 decided: Mutex::new(LruCache::new(MAX_DECIDED)),
                 locks: (0..LOCKS).map(|_| tokio::sync::Mutex::new(())).collect(),
                 permits: Arc::new(Semaphore::new(MAX_EXECUTIONS)),
@@ -102,10 +108,13 @@ impl Engine {
 
     /// Takes up open runs from the store until `shutdown`: those that a restart has interrupted,
     /// and those that somebody has created there. Then lets go of all runs; they stay open in the
-    /// store.
+    /// store. Where another replica leads, it looks on until this one does.
     pub async fn run(&self, shutdown: CancellationToken) {
         self.inner.parts.gates.wait_synced().await;
         self.inner.parts.overrides.wait_synced().await;
+        if !self.inner.parts.lead.now() {
+            self.look_on_until_leading(&shutdown).await;
+        }
         let query = Query { decided: Some(false), ..Query::default() };
         let mut open = self.inner.parts.store.watch("GateRun", query);
         loop {
@@ -171,10 +180,17 @@ impl Inner {
     }
 
     pub(super) fn remembered(&self, key: QuestionKey) -> Option<Arc<Remembered>> {
+        // What others write to the same store, such as that a verdict is void, is not known here.
+        if self.parts.lead.is_shared() {
+            return None;
+        }
         self.decided.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
     pub(super) fn remember(&self, key: QuestionKey, run: GateRun) {
+        if self.parts.lead.is_shared() {
+            return;
+        }
         let id = super::record::id_of(&run);
         let overrides = *self.parts.overrides.changes().borrow();
         let remembered = Arc::new(Remembered { run, id, overrides });
@@ -200,22 +216,32 @@ impl Ask for Engine {
 
     async fn cancel(&self, namespace: &str, run: &str, actor: &str, reason: &str) -> Result<Answer, AskError> {
         let id = format!("{namespace}/{run}");
-        let Some(open) = self.inner.open.by_id(&id) else {
-            return match self.inner.parts.store.get_as::<GateRun>(namespace, run).await {
+        let open = self.inner.open.by_id(&id).filter(|_| self.inner.parts.lead.now());
+        let open = match open {
+            Some(open) => {
+                let order = Order::Cancel { actor: actor.to_owned(), reason: reason.to_owned() };
+                if open.orders.send(order).await.is_err() {
+                    return Err(AskError::Decided(id));
+                }
+                open
+            }
+            None => match self.inner.parts.store.get_as::<GateRun>(namespace, run).await {
                 Ok(Some(run))
                     if run.status.as_ref().is_some_and(|status: &GateRunStatus| status.decided_at.is_some()) =>
                 {
-                    Err(AskError::Decided(id))
+                    return Err(AskError::Decided(id));
                 }
-                Ok(Some(_)) => Ok(answer::trouble(id, "the run is being taken up: try again".to_owned())),
-                Ok(None) => Err(AskError::NoRun(id)),
-                Err(error) => Ok(answer::trouble(id, error.to_string())),
-            };
+                Ok(Some(_)) if self.inner.parts.lead.now() => {
+                    return Ok(answer::trouble(id, "the run is being taken up: try again".to_owned()));
+                }
+                Ok(Some(run)) => match self.wish_to_cancel(run, actor, reason).await {
+                    Ok(open) => open,
+                    Err(error) => return Ok(answer::trouble(id, error.to_string())),
+                },
+                Ok(None) => return Err(AskError::NoRun(id)),
+                Err(error) => return Ok(answer::trouble(id, error.to_string())),
+            },
         };
-        let order = Order::Cancel { actor: actor.to_owned(), reason: reason.to_owned() };
-        if open.orders.send(order).await.is_err() {
-            return Err(AskError::Decided(id));
-        }
         let snapshot = open.wait(Duration::from_secs(10)).await;
         let now = self.inner.parts.clock.now();
         Ok(answer::of_status(&id, &snapshot.status, snapshot.retry_after, now))

@@ -1,5 +1,7 @@
 //! The engine on the embedded store: whole questions, from asking to the record.
 
+mod replicas;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use probegate::api::{self, Gate, GateRun, Override};
 use probegate::checks::{Check, CompileError, Context, Kind, Table};
 use probegate::clock::{Clock, SystemClock};
-use probegate::engine::{Answer, Ask, AskError, Engine, Parts};
+use probegate::engine::{Answer, Ask, AskError, Engine, Lead, Parts};
 use probegate::model::{Action, Batch, Change, Invoker, Labels, Outcome, Point, Question, Report, Verdict};
 use probegate::store::sqlite::SqliteStore;
 use probegate::store::{Cache, Object, Page, Query, Store, StoreError, StoreExt, WatchEvent};
@@ -134,6 +136,10 @@ struct House {
 
 impl House {
     async fn over(store: Arc<dyn Store>, script: Script) -> Self {
+        Self::over_as(store, script, Lead::alone()).await
+    }
+
+    async fn over_as(store: Arc<dyn Store>, script: Script, lead: Lead) -> Self {
         let (gates, follow_gates) = Cache::<Gate>::follow(Arc::clone(&store));
         let (overrides, follow_overrides) = Cache::<Override>::follow(Arc::clone(&store));
         let stop = CancellationToken::new();
@@ -157,6 +163,7 @@ impl House {
             table,
             clock: clock.clone(),
             cluster: Some("eu-1".into()),
+            lead,
         };
         let engine = Engine::new(parts);
         let running = tokio::spawn({

@@ -196,6 +196,7 @@ impl World {
             table: Table::default().with(Scripted(script.clone())),
             clock: Arc::clone(&clock),
             cluster: Some("eu-1".into()),
+            lead: probegate::engine::Lead::alone(),
         });
         let background = (engine.clone(), shutdown.clone());
         tokio::spawn(async move {

@@ -258,7 +258,9 @@ fn live(controller: &mut Controller, length: Duration, faults: bool) {
         tokio::spawn(follow_overrides);
         let kinds = ["window", "probes", "metric", "webhook", "rule"];
         let table = kinds.into_iter().fold(Table::default(), |table, kind| table.with(SimKind(kind, world.clone())));
-        let parts = Parts { store: Arc::clone(&store), gates, overrides, table, clock: clock.clone(), cluster: None };
+        let lead = probegate::engine::Lead::alone();
+        let parts =
+            Parts { store: Arc::clone(&store), gates, overrides, table, clock: clock.clone(), cluster: None, lead };
         let engine = Engine::new(parts);
         let running = engine.clone();
         tokio::spawn(async move { running.run(CancellationToken::new()).await });
