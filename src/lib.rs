@@ -16,6 +16,7 @@ pub mod demo;
 pub mod engine;
 pub mod gate;
 pub mod model;
+pub mod operator;
 pub mod outbound;
 pub mod probes;
 pub mod rules;

@@ -32,6 +32,7 @@ use crate::checks::window::WindowKind;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Lead, Parts};
+use crate::operator::Standings;
 use crate::outbound::{Outbound, Secrets};
 pub use crate::probes::Limits;
 use crate::probes::history::sqlite::SqliteArchive;
@@ -184,6 +185,7 @@ impl App {
             calendars::Options { keep_in, ..calendars::Options::default() },
         );
         starting.spawn(run);
+        let by_resource = resources.clone();
         let Probing { resident, archive, passing } =
             starting.probing(&options, &outbound, away::Windows { book: windows.clone(), resources }).await?;
         gates.wait_synced().await;
@@ -205,6 +207,21 @@ impl App {
             .with(ProbesKind::new(resident.board.clone()))
             .with(WebhookKind::new(outbound.clone()))
             .with(MetricKind::new(outbound, options.prometheus));
+        if options.follow {
+            starting.spawn(
+                Standings {
+                    store: Arc::clone(&store),
+                    gates: gates.clone(),
+                    overrides: overrides.clone(),
+                    windows: by_resource,
+                    book: windows.clone(),
+                    probes: resident.modules.clone(),
+                    table: table.clone(),
+                    clock: Arc::clone(&clock),
+                }
+                .keep(),
+            );
+        }
         let engine = Engine::new(Parts {
             store: Arc::clone(&store),
             gates: gates.clone(),

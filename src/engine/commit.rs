@@ -19,6 +19,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
+/// How often a gate's last verdict is tried to be noted: whoever writes in between has done so after
+/// that many turns.
+const MAX_NOTES: usize = 5;
+
 /// How an attempt to write a verdict ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Committed {
@@ -131,13 +135,16 @@ impl Engine {
             (run.metadata.name.clone().unwrap_or_default(), status.verdict, status.reason.clone());
         let used: Vec<String> = status.overrides.iter().map(|used| used.name.clone()).collect();
         self.inner.tasks.spawn(async move {
-            if let Ok(Some(mut gate)) = store.get_as::<Gate>(&namespace, &gate).await {
+            // Others write to the same status: a verdict that cannot be noted then is tried again.
+            for _ in 0..MAX_NOTES {
+                let Ok(Some(mut gate)) = store.get_as::<Gate>(&namespace, &gate).await else { break };
                 let status = gate.status.get_or_insert_default();
                 status.last_verdict = Some(verdict);
-                status.last_reason = Some(reason);
+                status.last_reason = Some(reason.clone());
                 status.last_run = Some(name.clone());
-                // Another verdict may have been noted meanwhile: that one is the later.
-                let _ = store.put_status_as(&gate).await;
+                if !matches!(store.put_status_as(&gate).await, Err(StoreError::Conflict { .. })) {
+                    break;
+                }
             }
             for used in used {
                 if let Ok(Some(mut by)) = store.get_as::<Override>(&namespace, &used).await {

@@ -133,7 +133,8 @@ pub struct ProbeSelector {
 
 impl ProbeSelector {
     /// Whether it means this probe.
-    pub(super) fn matches(&self, (namespace, name): &(String, String), labels: &Labels) -> bool {
+    #[must_use]
+    pub fn matches(&self, (namespace, name): &(String, String), labels: &Labels) -> bool {
         let named = *namespace == self.namespace && self.names.contains(name);
         named || self.matches_labels(namespace, name, labels)
     }
@@ -142,11 +143,21 @@ impl ProbeSelector {
         if self.labels.is_empty() && self.expressions.is_empty() {
             return false;
         }
+        let value = |key: &str| match key {
+            LABEL_NAMESPACE => Some(namespace),
+            LABEL_NAME => Some(name),
+            _ => labels.get(key).map(String::as_str),
+        };
+        if !self.labels.iter().all(|(key, wanted)| value(key) == Some(wanted)) {
+            return false;
+        }
+        if self.expressions.is_empty() {
+            return true;
+        }
         let mut labels = labels.clone();
         labels.insert(LABEL_NAMESPACE.to_owned(), namespace.to_owned());
         labels.insert(LABEL_NAME.to_owned(), name.to_owned());
-        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.expressions.iter().all(|expression| expression.matches(&labels))
+        self.expressions.iter().all(|expression| expression.matches(&labels))
     }
 }
 

@@ -215,6 +215,14 @@ impl Compiled {
         Some(Stretch { since: stretch.since, until: earlier(stretch.until, self.spec.expires) })
     }
 
+    /// Whether it is in force at `at`. A freeze that cannot be judged stays in force.
+    #[must_use]
+    pub fn in_force(&self, at: Timestamp) -> bool {
+        let blindly =
+            matches!(self.standing, Standing::Unknown(_)) && self.kind() == WindowType::Freeze && self.exists(at);
+        blindly || self.covering(at).is_some()
+    }
+
     /// The first start after `at`.
     #[must_use]
     pub fn next_start(&self, at: Timestamp) -> Option<Timestamp> {

@@ -24,5 +24,6 @@ mod probing;
 mod rules;
 mod server;
 mod simulation;
+mod standing;
 mod store;
 mod windows;

@@ -105,12 +105,11 @@ impl WindowSummary {
             Standing::Known => None,
             Standing::Unknown(why) => Some(why.clone()),
         };
-        let frozen_blindly = trouble.is_some() && window.kind() == WindowType::Freeze && window.exists(at);
         Self {
             namespace: window.namespace.clone(),
             name: window.name.clone(),
             kind: window.kind(),
-            in_force: stretch.is_some() || frozen_blindly,
+            in_force: window.in_force(at),
             until: stretch.and_then(|stretch| stretch.until),
             next: window.next_start(at),
             trouble,
