@@ -2,6 +2,8 @@
 //! `serve`, for a check at a terminal and for the demo. Nothing here behaves; it only connects.
 
 mod away;
+#[allow(dead_code)]
+mod callers;
 mod files;
 mod probing;
 mod rulebook;

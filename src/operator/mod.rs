@@ -1,8 +1,10 @@
 //! The operator: the standing of resources kept written, one leader among several replicas, rollouts
 //! that are let through batch by batch.
 
+mod access;
 mod leader;
 pub mod standing;
 
+pub use access::{Deed, Reviews, User};
 pub use leader::{Candidate, Ended};
 pub use standing::Standings;

@@ -78,6 +78,7 @@ pub(super) async fn probe(
         Problem::new(Kind::Parameter, "there is no target: give ?target=ADDRESS&module=NAME").field("target")
     })?;
     let module = find(&app, &caller, params.text("module").unwrap_or(DEFAULT_MODULE))?;
+    caller.require_on(Scope::Run, namespace_of(&*module), name_of(&*module)).await?;
     let limit = limit(&headers, &module)?;
     let began = Instant::now();
     let busy = || Problem::new(Kind::Overloaded, format!("{MAX_SCRAPES} rounds for Prometheus are under way"));

@@ -20,7 +20,7 @@ use tower::ServiceExt;
 use super::access::{Caller, Credentials, HEADER_KEY, HEADER_SIGNATURE, Refusal, Shown, Signed};
 use super::app::{App, RequestId};
 use super::hooks;
-use super::limits::{BODY_READ_TIMEOUT, MAX_BODY_BYTES, MAX_IN_FLIGHT, MAX_REQUEST_ID};
+use super::limits::{BODY_READ_TIMEOUT, MAX_BODY_BYTES, MAX_IN_FLIGHT, MAX_NAMESPACES_ASKED, MAX_REQUEST_ID};
 use super::listen::Respond;
 use super::problem::{Kind, Problem};
 use super::routes::{Flavour, Route, route};
@@ -95,7 +95,7 @@ async fn process(
     let (mut parts, body) = request.into_parts();
     let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
     let refuse = |refusal: Refusal| refused(app, refusal, peer);
-    let caller = if route.public { None } else { Some(identify(app, &parts).map_err(refuse)?) };
+    let caller = if route.public { None } else { Some(identify(app, &parts).await.map_err(refuse)?) };
     let body = read(&parts.headers, body).await?;
     if let Some(caller) = caller {
         if caller.shown() == Shown::Signature {
@@ -116,20 +116,33 @@ async fn process(
     Ok(response)
 }
 
-fn identify(app: &App, parts: &axum::http::request::Parts) -> Result<Caller, Refusal> {
+async fn identify(app: &App, parts: &axum::http::request::Parts) -> Result<Caller, Refusal> {
     let bearer = text(&parts.headers, header::AUTHORIZATION.as_str()).and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
     let path_token = parts.extensions.get::<PathToken>().map(|token| token.0.as_str());
     let signature = text(&parts.headers, HEADER_KEY).zip(text(&parts.headers, HEADER_SIGNATURE));
-    app.deps.access.identify(Credentials { bearer, path_token, signature })
+    let shown = Credentials { bearer, path_token, signature };
+    app.deps.access.admit(shown, &namespaces_of(&parts.uri)).await
+}
+
+/// The namespaces that a request asks for: in its path and in its parameters.
+fn namespaces_of(uri: &Uri) -> Vec<String> {
+    let in_path = uri.path().strip_prefix("/v1/").and_then(|path| path.split('/').nth(1)).map(str::to_owned);
+    let parameters = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let in_query = parameters.filter_map(|(key, value)| match &*key {
+        "namespace" => Some(value.into_owned()),
+        "gate" | "module" => value.split_once('/').map(|(namespace, _)| namespace.to_owned()),
+        _ => None,
+    });
+    in_path.into_iter().chain(in_query).filter(|namespace| !namespace.is_empty()).take(MAX_NAMESPACES_ASKED).collect()
 }
 
 fn refused(app: &App, refusal: Refusal, peer: Option<SocketAddr>) -> Problem {
     app.deps.metrics.refused(refusal);
     // A caller that is known and merely fast uses up nobody's patience.
-    let strike = refusal != Refusal::Rate;
+    let strike = !matches!(refusal, Refusal::Rate | Refusal::Away);
     tracing::debug!(reason = %refusal, ?peer, "A caller was not let in.");
     match peer {
         Some(peer) if strike && !app.deps.access.may_fail(peer.ip()) => Refusal::Rate.problem(),

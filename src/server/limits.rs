@@ -49,6 +49,8 @@ pub const FAILED_AUTH_RATE: u32 = 5;
 pub const FAILED_AUTH_BURST: u32 = 20;
 /// Addresses that are remembered for it; beyond, the settled ones are forgotten.
 pub const MAX_ADDRESSES: usize = 10_000;
+/// The most namespaces that one request is looked up for: each is a question to the cluster.
+pub const MAX_NAMESPACES_ASKED: usize = 4;
 /// The longest identifying text, as the schema of `Change` has it.
 pub const MAX_TEXT: usize = 253;
 /// The longest reason of an override, as its schema has it.

@@ -39,7 +39,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-pub use access::{Access, AccessError, Scope, require_loopback};
+pub use access::{Access, AccessError, Identity, Reviewer, Scope, Wish, require_loopback};
 pub use api::check::CheckRequest;
 pub use api::overrides::{OverrideList, OverrideRequest};
 pub use api::probes::{

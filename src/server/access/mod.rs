@@ -4,10 +4,12 @@
 //! for callers that cannot set headers) or signs the body. Both are looked up in one file of
 //! hashes and keys that is read again when it changes; a broken file keeps the last good one.
 //! A token in the path ends up in other programs' logs, so it is good for reading and asking only.
+//! In a cluster its own tokens are good as well, in the header alone: a [`Reviewer`] knows them.
 
 mod file;
 mod loopback;
 mod reload;
+mod review;
 mod signature;
 mod token;
 
@@ -20,11 +22,13 @@ use jiff::Timestamp;
 
 pub use file::{AccessError, Scope};
 pub use loopback::require_loopback;
+pub use review::{Identity, Reviewer, Wish};
 pub use signature::{HEADER_KEY, HEADER_SIGNATURE, Signed, sign};
 pub use token::{NewToken, hash_of, new_token};
 
 use file::{Entry, Table};
 use governor::{DefaultKeyedRateLimiter, Quota};
+use review::Reviewed;
 use signature::Seen;
 
 use super::limits::{FAILED_AUTH_BURST, FAILED_AUTH_RATE, MAX_ADDRESSES};
@@ -42,8 +46,10 @@ pub struct Access {
 }
 
 struct Inner {
-    /// `None`: everyone may do everything, on loopback alone (see [`require_loopback`]).
+    /// `None` without a reviewer: everyone may do everything, on loopback alone (see
+    /// [`require_loopback`]).
     file: Option<PathBuf>,
+    reviewer: Option<Arc<dyn Reviewer>>,
     table: ArcSwap<Table>,
     /// What is wrong with the file as it is now.
     trouble: ArcSwap<Option<String>>,
@@ -68,8 +74,18 @@ pub enum Shown {
 /// Somebody who asks.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    entry: Option<Arc<Entry>>,
+    who: Who,
     shown: Shown,
+}
+
+#[derive(Debug, Clone)]
+enum Who {
+    /// Nobody was asked.
+    Anybody,
+    /// Somebody out of the file.
+    Entry(Arc<Entry>),
+    /// Somebody whom the cluster knows.
+    Reviewed(Reviewed),
 }
 
 /// What a request shows of its caller, without its body.
@@ -110,6 +126,9 @@ pub enum Refusal {
     /// Too many requests of this caller, or failures of this address.
     #[error("rate")]
     Rate,
+    /// The cluster cannot be asked who it is.
+    #[error("away")]
+    Away,
 }
 
 impl Refusal {
@@ -129,6 +148,7 @@ impl Refusal {
             Self::Time => unauthenticated("the signature's time is too far from this server's clock"),
             Self::Replay => unauthenticated("this signature was used before: sign every write anew"),
             Self::Scope => Problem::new(Kind::Forbidden, "the token does not allow that"),
+            Self::Away => Problem::new(Kind::Unavailable, "the cluster cannot be asked whose token that is"),
             Self::Rate => Problem::new(Kind::Rate, "too many requests: slow down"),
         }
     }
@@ -138,7 +158,7 @@ impl Access {
     /// Everyone may do everything. Only for listeners that [`require_loopback`] lets pass.
     #[must_use]
     pub fn open(clock: Arc<dyn Clock>) -> Self {
-        Self::with(None, Table::default(), clock)
+        Self::with(None, None, Table::default(), clock)
     }
 
     /// Reads the file of tokens and keys.
@@ -147,14 +167,28 @@ impl Access {
     /// The file cannot be read, or something in it is wrong: at the start that is the end.
     pub fn load(file: PathBuf, clock: Arc<dyn Clock>) -> Result<Self, AccessError> {
         let table = Table::read(&file)?;
-        Ok(Self::with(Some(file), table, clock))
+        Ok(Self::with(Some(file), None, table, clock))
     }
 
-    fn with(file: Option<PathBuf>, table: Table, clock: Arc<dyn Clock>) -> Self {
+    /// The same with or without a file, in a cluster whose own tokens are good as well.
+    ///
+    /// # Errors
+    /// As [`Access::load`].
+    pub fn reviewed(
+        file: Option<PathBuf>,
+        reviewer: Arc<dyn Reviewer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AccessError> {
+        let table = file.as_deref().map(Table::read).transpose()?.unwrap_or_default();
+        Ok(Self::with(file, Some(reviewer), table, clock))
+    }
+
+    fn with(file: Option<PathBuf>, reviewer: Option<Arc<dyn Reviewer>>, table: Table, clock: Arc<dyn Clock>) -> Self {
         let rate = std::num::NonZeroU32::new(FAILED_AUTH_RATE).unwrap_or(std::num::NonZeroU32::MIN);
         let burst = std::num::NonZeroU32::new(FAILED_AUTH_BURST).unwrap_or(std::num::NonZeroU32::MIN);
         let inner = Inner {
             file,
+            reviewer,
             table: ArcSwap::from_pointee(table),
             trouble: ArcSwap::from_pointee(None),
             clock,
@@ -167,7 +201,7 @@ impl Access {
     /// Whether nothing is asked for.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.inner.file.is_none()
+        self.inner.file.is_none() && self.inner.reviewer.is_none()
     }
 
     /// What is wrong with the file as it is now; the last good one counts meanwhile.
@@ -183,7 +217,7 @@ impl Access {
     /// The reason.
     pub fn identify(&self, shown: Credentials<'_>) -> Result<Caller, Refusal> {
         if self.is_open() {
-            return Ok(Caller { entry: None, shown: Shown::Nothing });
+            return Ok(Caller { who: Who::Anybody, shown: Shown::Nothing });
         }
         let table = self.inner.table.load();
         let (entry, how) = match (shown.bearer, shown.path_token, shown.signature) {
@@ -200,7 +234,26 @@ impl Access {
         if !entry.let_through() {
             return Err(Refusal::Rate);
         }
-        Ok(Caller { entry: Some(entry), shown: how })
+        Ok(Caller { who: Who::Entry(entry), shown: how })
+    }
+
+    /// The same, and whoever the file does not know is looked up in the cluster. What the caller may
+    /// read is looked up for all namespaces, else for those that it asks for.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn admit(&self, shown: Credentials<'_>, namespaces: &[String]) -> Result<Caller, Refusal> {
+        let known = self.identify(shown);
+        let (Err(Refusal::Unknown), Some(reviewer), Some(token)) = (&known, &self.inner.reviewer, shown.bearer) else {
+            return known;
+        };
+        let away = |error: String| {
+            tracing::warn!(error, "The cluster cannot be asked about a caller.");
+            Refusal::Away
+        };
+        let identity = reviewer.who(token).await.map_err(away)?.ok_or(Refusal::Unknown)?;
+        let reviewed = Reviewed::new(identity, Arc::clone(reviewer), namespaces).await.map_err(away)?;
+        Ok(Caller { who: Who::Reviewed(reviewed), shown: Shown::Header })
     }
 
     /// Whether one more failed authentication of `address` still gets its reason told.
@@ -218,10 +271,19 @@ impl Access {
 }
 
 impl Caller {
+    /// Its entry in the file.
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        if let Who::Entry(entry) = &self.who { Some(entry) } else { None }
+    }
+
     /// Who it is, for records.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.entry.as_ref().map_or(ANONYMOUS, |entry| &entry.subject)
+        match &self.who {
+            Who::Anybody => ANONYMOUS,
+            Who::Entry(entry) => &entry.subject,
+            Who::Reviewed(reviewed) => &reviewed.identity.name,
+        }
     }
 
     /// How it has shown that.
@@ -230,10 +292,14 @@ impl Caller {
         self.shown
     }
 
-    /// Whether it may do `scope` at all.
+    /// Whether it may do `scope` at all. Of whom the cluster knows only [`Caller::require_on`] can tell.
     #[must_use]
     pub fn has(&self, scope: Scope) -> bool {
-        let Some(entry) = &self.entry else { return true };
+        let entry = match &self.who {
+            Who::Anybody => return true,
+            Who::Reviewed(_) => return scope != Scope::Admin,
+            Who::Entry(entry) => entry,
+        };
         let carried = self.shown != Shown::Path || matches!(scope, Scope::Read | Scope::Check);
         carried && (entry.scopes.contains(&scope) || entry.scopes.contains(&Scope::Admin))
     }
@@ -241,7 +307,11 @@ impl Caller {
     /// Whether it may do something with a gate or window of this name.
     #[must_use]
     pub fn sees(&self, namespace: &str, name: &str) -> bool {
-        let Some(entry) = &self.entry else { return true };
+        let entry = match &self.who {
+            Who::Anybody => return true,
+            Who::Reviewed(reviewed) => return reviewed.sees(namespace),
+            Who::Entry(entry) => entry,
+        };
         if entry.gates.is_empty() {
             return true;
         }
@@ -261,9 +331,12 @@ impl Caller {
     }
 
     /// # Errors
-    /// It may not do `scope` with that gate or window.
-    pub fn require_on(&self, scope: Scope, namespace: &str, name: &str) -> Result<(), Problem> {
+    /// It may not do `scope` with that gate, window or probe.
+    pub async fn require_on(&self, scope: Scope, namespace: &str, name: &str) -> Result<(), Problem> {
         self.require(scope)?;
+        if let Who::Reviewed(reviewed) = &self.who {
+            return reviewed.require_on(scope, namespace, name).await;
+        }
         if self.sees(namespace, name) {
             return Ok(());
         }

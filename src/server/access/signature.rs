@@ -80,7 +80,7 @@ impl Access {
         request: Signed<'_>,
         write: bool,
     ) -> Result<(), Refusal> {
-        let key = caller.entry.as_ref().and_then(|entry| entry.key.as_ref()).ok_or(Refusal::Unknown)?;
+        let key = caller.entry().and_then(|entry| entry.key.as_ref()).ok_or(Refusal::Unknown)?;
         let (time, given) = parse(header).ok_or(Refusal::Signature)?;
         let now = self.now().as_second();
         if now.abs_diff(time) > SIGNATURE_TOLERANCE_SECONDS.unsigned_abs() {

@@ -76,7 +76,7 @@ pub(in crate::server) async fn check(
     json::require_json(&headers)?;
     let wait = wait_of(&Params::parse(query.as_deref(), &["wait"])?)?;
     let question = json::parse::<CheckRequest>(&body)?.question()?;
-    caller.require_on(Scope::Check, &question.namespace, &question.gate)?;
+    caller.require_on(Scope::Check, &question.namespace, &question.gate).await?;
     let answer = app.ask(question, wait).await?;
     app.audit_answer(&caller, &request, &answer);
     Ok(json::answer(StatusCode::OK, &answer))

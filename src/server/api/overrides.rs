@@ -186,13 +186,13 @@ async fn make(app: &App, caller: &Caller, headers: &HeaderMap, body: &[u8]) -> R
     let (gate, window, namespace) = match (&wanted.gate, &wanted.window) {
         (Some(gate), None) => {
             let gate = FullName::parse(gate, "gate")?;
-            caller.require_on(Scope::Override, &gate.namespace, &gate.name)?;
+            caller.require_on(Scope::Override, &gate.namespace, &gate.name).await?;
             gate_is_there(app, &gate, wanted.check.as_deref()).await?;
             (Some(gate.name), None, gate.namespace)
         }
         (None, Some(window)) => {
             let window = FullName::parse(window, "window")?;
-            caller.require_on(Scope::Override, &window.namespace, &window.name)?;
+            caller.require_on(Scope::Override, &window.namespace, &window.name).await?;
             window_may_be_overridden(app, caller, &window).await?;
             (None, Some(window.name), window.namespace)
         }
@@ -284,7 +284,7 @@ async fn find(app: &App, caller: &Caller, scope: Scope, namespace: &str, name: &
     let missing = || Problem::new(Kind::NotFound, format!("there is no override {}/{}", echo(namespace), echo(name)));
     let found = app.deps.store.get_as::<Override>(namespace, name).await?.ok_or_else(missing)?;
     let about = found.spec.gate.as_deref().or(found.spec.window.as_deref()).unwrap_or(DEFAULT_NAMESPACE);
-    caller.require_on(scope, namespace, about)?;
+    caller.require_on(scope, namespace, about).await?;
     Ok(found)
 }
 

@@ -342,7 +342,7 @@ async fn find(app: &App, caller: &Caller, scope: Scope, id: &FullName) -> Result
     let missing =
         || Problem::new(Kind::NotFound, format!("there is no run {}/{}", echo(&id.namespace), echo(&id.name)));
     let run = app.deps.store.get_as::<GateRun>(&id.namespace, &id.name).await?.ok_or_else(missing)?;
-    caller.require_on(scope, &id.namespace, &run.spec.gate)?;
+    caller.require_on(scope, &id.namespace, &run.spec.gate).await?;
     Ok(run)
 }
 

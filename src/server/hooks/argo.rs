@@ -181,7 +181,7 @@ async fn judge(
 ) -> Result<Answer, Problem> {
     let payload = payload?;
     let gate = FullName::parse(&payload.gate, "gate")?;
-    caller.require_on(Scope::Check, &gate.namespace, &gate.name)?;
+    caller.require_on(Scope::Check, &gate.namespace, &gate.name).await?;
     let target = match &payload.target {
         Some(target) => target.clone(),
         None => target_of(app, &gate).await?,

@@ -172,7 +172,7 @@ pub(in crate::server) async fn answer(
     Path((namespace, gate, hook)): Path<(String, String, String)>,
     body: Bytes,
 ) -> Response {
-    let asked = read(&app, &caller, FullName { namespace, name: gate }, &hook, &body);
+    let asked = read(&app, &caller, FullName { namespace, name: gate }, &hook, &body).await;
     let (hook, asked) = match asked {
         Ok(asked) => asked,
         Err(problem) => {
@@ -193,7 +193,7 @@ pub(in crate::server) async fn answer(
     said.into_response()
 }
 
-fn read<'a>(
+async fn read<'a>(
     app: &'a App,
     caller: &Caller,
     gate: FullName,
@@ -201,7 +201,7 @@ fn read<'a>(
     body: &[u8],
 ) -> Result<(Hook, Asked<'a>), Problem> {
     let hook = Hook::parse(hook)?;
-    caller.require_on(Scope::Check, &gate.namespace, &gate.name)?;
+    caller.require_on(Scope::Check, &gate.namespace, &gate.name).await?;
     let payload: FlaggerPayload = json::parse(body)?;
     check_text("name", &payload.name, 1, MAX_TEXT)?;
     check_text("namespace", &payload.namespace, 1, MAX_TEXT)?;

@@ -44,7 +44,20 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     // What keeps the cluster's side of it: above the engine, beside the server.
     (
         "operator",
-        &["model", "api", "windows", "gate", "store", "checks", "engine", "clock", "calendars", "probes", "outbound"],
+        &[
+            "model",
+            "api",
+            "windows",
+            "gate",
+            "store",
+            "checks",
+            "engine",
+            "clock",
+            "calendars",
+            "probes",
+            "outbound",
+            "cluster",
+        ],
     ),
     // The composition root, and who stands on it.
     (

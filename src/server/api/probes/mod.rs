@@ -122,7 +122,7 @@ pub(in crate::server) async fn show(
     Extension(caller): Extension<Caller>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    shown(&app, &caller, &FullName { namespace, name })
+    shown(&app, &caller, &FullName { namespace, name }).await
 }
 
 /// One probe of a namespace that is named beside it, or of the default one.
@@ -146,7 +146,7 @@ pub(in crate::server) async fn show_by_name(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &["namespace"])?;
-    shown(&app, &caller, &named(name, &params)?)
+    shown(&app, &caller, &named(name, &params)?).await
 }
 
 /// What a window of a probe came to: counts, availability, latencies, minutes, failures, turns.
@@ -265,15 +265,15 @@ fn nowhere(app: &App, caller: &Caller, wanted: &FullName) -> Problem {
     problem
 }
 
-fn shown(app: &App, caller: &Caller, wanted: &FullName) -> Result<Response, Problem> {
-    caller.require_on(Scope::Read, &wanted.namespace, &wanted.name)?;
+async fn shown(app: &App, caller: &Caller, wanted: &FullName) -> Result<Response, Problem> {
+    caller.require_on(Scope::Read, &wanted.namespace, &wanted.name).await?;
     let view = app.deps.probes.board.get(&wanted.namespace, &wanted.name);
     let view = view.ok_or_else(|| nowhere(app, caller, wanted))?;
     Ok(json::answer(StatusCode::OK, &ProbeDetail::of(&view)))
 }
 
 async fn told(app: &App, caller: &Caller, wanted: &FullName, params: &Params<'_>) -> Result<Response, Problem> {
-    caller.require_on(Scope::Read, &wanted.namespace, &wanted.name)?;
+    caller.require_on(Scope::Read, &wanted.namespace, &wanted.name).await?;
     let now = app.now();
     let to = instant_of(params, "until", now)?.unwrap_or(now);
     let from = instant_of(params, "since", now)?.unwrap_or(to.saturating_sub(DEFAULT_PAST).unwrap_or(to));
@@ -291,7 +291,7 @@ async fn told(app: &App, caller: &Caller, wanted: &FullName, params: &Params<'_>
 
 async fn made(app: &App, caller: &Caller, request: &RequestId, wanted: &FullName) -> Result<Response, Problem> {
     let FullName { namespace, name } = wanted;
-    caller.require_on(Scope::Run, namespace, name)?;
+    caller.require_on(Scope::Run, namespace, name).await?;
     let title = format!("{namespace}/{name}");
     let made = app.deps.probes.board.run(namespace, name).await;
     let outcome = if made.is_ok() { "made" } else { "refused" };
