@@ -27,16 +27,16 @@ pub use gate::{
 };
 pub use names::{
     ANNOTATION_CANCEL, ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_SOURCE, ANNOTATION_VERDICT,
-    DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION, LABEL_SUBJECT, Resource, VERSION,
-    name_of, namespace_of,
+    DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION, LABEL_SUBJECT, Resource,
+    VERSION, name_of, namespace_of,
 };
 pub use probe::{
-    BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
+    Arm, BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
     DownRule, ExchangeStep, ExpectedOutcome, FlapRule, GrpcProbe, HttpAuth, HttpBody, HttpExpect, HttpHeader, HttpJson,
     HttpLatency, HttpProbe, HttpProxy, HttpRedirects, HttpSize, HttpVersion, IcmpExpect, IcmpProbe, IpFamily,
-    LastModified, LatencyRule, Maintenance, Probe, ProbeSpec, ProbeStatus, ProbeTls, ScriptProbe, SelfCheck, Severity,
-    StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe, TlsVersion, UdpProbe, UnixHttp, UnixProbe, UpRule,
-    WebsocketProbe,
+    LastModified, LatencyRule, Maintenance, NodeTargets, PodTargets, Probe, ProbeSpec, ProbeStatus, ProbeTls,
+    ScriptProbe, SelfCheck, Severity, StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe, TlsVersion,
+    UdpProbe, UnixHttp, UnixProbe, UpRule, WebsocketProbe,
 };
 pub use run::{
     Attempt, Bypassed, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,

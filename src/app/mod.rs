@@ -2,9 +2,10 @@
 //! `serve`, for a check at a terminal and for the demo. Nothing here behaves; it only connects.
 
 mod away;
-#[allow(dead_code)]
 mod callers;
 mod files;
+mod home;
+mod kinds;
 mod probing;
 mod rulebook;
 mod serving;
@@ -19,38 +20,26 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
+pub use home::{Candidacy, ClusterHome, Home};
+use home::{Kept, Reign};
 use probing::Probing;
 use rulebook::RuleBook;
 pub use serving::{Bound, Serving};
 
 use crate::api::{Gate, Override, ReleaseWindow, Resource};
 use crate::calendars::{self, WindowBook};
-use crate::checks::Table;
-use crate::checks::metric::MetricKind;
-use crate::checks::probes::ProbesKind;
-use crate::checks::rule::{RuleKind, Sources};
-use crate::checks::webhook::WebhookKind;
-use crate::checks::window::WindowKind;
 use crate::clock::{Clock, SystemClock};
+use crate::cluster::ConnectError;
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Lead, Parts};
 use crate::operator::Standings;
 use crate::outbound::{Outbound, Secrets};
 pub use crate::probes::Limits;
+use crate::probes::history::ArchiveError;
 use crate::probes::history::sqlite::SqliteArchive;
-use crate::probes::history::{self, ArchiveError};
 use crate::server::{AccessError, Prober, TlsError};
-use crate::store::sqlite::{self, OpenError, Retention, SqliteStore};
+use crate::store::sqlite::OpenError;
 use crate::store::{Cache, Ledger, Store, StoreError};
-
-/// Where resources and runs are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Home {
-    /// In memory: forgotten at the end.
-    Memory,
-    /// In a directory.
-    Directory(PathBuf),
-}
 
 /// What the program is started with.
 #[derive(Debug, Clone)]
@@ -78,6 +67,9 @@ pub enum AppError {
     /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The cluster.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The history of the probes.
     #[error(transparent)]
     History(#[from] ArchiveError),
@@ -128,19 +120,10 @@ fn counted(diagnostics: &[Diagnostic]) -> String {
     if diagnostics.len() == 1 { "1 error".to_owned() } else { format!("{} errors", diagnostics.len()) }
 }
 
-impl Home {
-    /// Where good copies of calendars survive a restart.
-    fn calendars(&self) -> Option<PathBuf> {
-        match self {
-            Self::Memory => None,
-            Self::Directory(path) => Some(path.join("calendars")),
-        }
-    }
-}
-
 /// Everything, connected and running.
 pub struct App {
-    home: Arc<SqliteStore>,
+    home: Arc<Kept>,
+    reign: Reign,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     cluster: Option<String>,
@@ -168,12 +151,12 @@ impl App {
     pub async fn start(options: Options, stop: CancellationToken) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let keep_in = options.home.calendars();
-        let home = open(options.home.clone(), Arc::clone(&clock)).await?;
-        let store: Arc<dyn Store> = Arc::clone(&home) as Arc<dyn Store>;
-        let tasks = TaskTracker::new();
-        let starting = Starting { store: &store, clock: &clock, tasks: &tasks, stop: &stop };
+        let home = Arc::new(Kept::open(options.home.clone(), &clock).await?);
+        let (store, tasks) = (home.store(), TaskTracker::new());
+        let reign = Reign::begin(&home, &clock);
+        let starting = Starting { store: &store, clock: &clock, tasks: &tasks, stop: &stop, lead: &reign.lead };
         let (directory, rules) = starting.files(&options).await?;
-        tasks.spawn(Arc::clone(&home).forget(Retention::default(), stop.clone()));
+        starting.spawn_leading(Arc::clone(&home).forget(Arc::clone(&clock), stop.clone()));
 
         let outbound = Outbound::new(Secrets::new(options.secrets.clone()));
         let (gates, overrides) = (starting.cache::<Gate>(), starting.cache::<Override>());
@@ -196,33 +179,27 @@ impl App {
         // The ledger reads the past meanwhile: with many runs that takes a second, and a check that
         // counts is unknown until then.
 
-        let by_window = WindowKind::new(windows.clone(), ledger.clone(), overrides.clone());
-        let by_rule = RuleKind::new(Sources {
-            library: rules.library(),
-            ledger: ledger.clone(),
-            windows: Some(Arc::new(by_window.clone())),
-            probes: Some(Arc::new(resident.board.clone())),
+        let table = kinds::table(kinds::Under {
+            windows: &windows,
+            ledger: &ledger,
+            overrides: &overrides,
+            rules: &rules,
+            board: &resident.board,
+            outbound,
+            prometheus: options.prometheus,
         });
-        let table = Table::default()
-            .with(by_window)
-            .with(by_rule)
-            .with(ProbesKind::new(resident.board.clone()))
-            .with(WebhookKind::new(outbound.clone()))
-            .with(MetricKind::new(outbound, options.prometheus));
         if options.follow {
-            starting.spawn(
-                Standings {
-                    store: Arc::clone(&store),
-                    gates: gates.clone(),
-                    overrides: overrides.clone(),
-                    windows: by_resource,
-                    book: windows.clone(),
-                    probes: resident.modules.clone(),
-                    table: table.clone(),
-                    clock: Arc::clone(&clock),
-                }
-                .keep(),
-            );
+            let standings = Standings {
+                store: Arc::clone(&store),
+                gates: gates.clone(),
+                overrides: overrides.clone(),
+                windows: by_resource,
+                book: windows.clone(),
+                probes: resident.modules.clone(),
+                table: table.clone(),
+                clock: Arc::clone(&clock),
+            };
+            starting.spawn_leading(standings.keep());
         }
         let engine = Engine::new(Parts {
             store: Arc::clone(&store),
@@ -231,13 +208,14 @@ impl App {
             table,
             clock: Arc::clone(&clock),
             cluster: options.cluster.clone(),
-            lead: Lead::alone(),
+            lead: reign.lead.clone(),
         });
         let (running, stopping) = (engine.clone(), stop.clone());
         tasks.spawn(async move { running.run(stopping).await });
         let (cluster, past) = (options.cluster, ledger);
         Ok(Self {
             home,
+            reign,
             store,
             clock,
             cluster,
@@ -258,7 +236,7 @@ impl App {
 
     /// Adds everybody's metrics.
     fn register(&self, registry: &mut Registry) {
-        self.home.metrics().register(registry);
+        self.home.register(registry);
         self.engine.register(registry);
         self.prober.board.register(registry);
         if let Some(archive) = &self.archive {
@@ -294,6 +272,13 @@ impl App {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.reign.end().await;
+    }
+
+    /// Waits until this replica led and has lost: then the process must end at once, before another
+    /// one begins to lead.
+    pub async fn lost(&self) -> String {
+        self.reign.lost().await
     }
 }
 
@@ -303,6 +288,7 @@ struct Starting<'a> {
     clock: &'a Arc<dyn Clock>,
     tasks: &'a TaskTracker,
     stop: &'a CancellationToken,
+    lead: &'a Lead,
 }
 
 impl Starting<'_> {
@@ -349,6 +335,15 @@ impl Starting<'_> {
         cache
     }
 
+    /// Runs from when this process leads until it ends.
+    fn spawn_leading(&self, run: impl Future<Output = ()> + Send + 'static) {
+        let lead = self.lead.clone();
+        self.spawn(async move {
+            lead.wait().await;
+            run.await;
+        });
+    }
+
     /// Runs until the program ends.
     fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -359,38 +354,4 @@ impl Starting<'_> {
             }
         });
     }
-}
-
-/// Opens the probes' history: in the data directory, or, where nothing is to outlive the process, in
-/// a directory that goes with it.
-async fn archive(home: &Home, clock: &Arc<dyn Clock>) -> Result<(Arc<SqliteArchive>, Option<TempDir>), AppError> {
-    let trouble = |why: String| AppError::Task { doing: "opening the history", why };
-    let (home, clock) = (home.clone(), Arc::clone(clock));
-    let opening = tokio::task::spawn_blocking(move || {
-        let options = history::sqlite::Options { clock, ..history::sqlite::Options::default() };
-        let (path, passing) = match home {
-            Home::Directory(path) => (path, None),
-            Home::Memory => {
-                let passing = tempfile::tempdir().map_err(|error| trouble(error.to_string()))?;
-                (passing.path().to_owned(), Some(passing))
-            }
-        };
-        Ok((Arc::new(SqliteArchive::open(&path, options)?), passing))
-    });
-    opening.await.map_err(|error| trouble(error.to_string()))?
-}
-
-/// Opens the store on a thread that may block: a database is read whole where it was not closed
-/// in order.
-async fn open(home: Home, clock: Arc<dyn Clock>) -> Result<Arc<SqliteStore>, AppError> {
-    let opening = tokio::task::spawn_blocking(move || {
-        let options = sqlite::Options { clock };
-        match home {
-            Home::Memory => SqliteStore::in_memory_with(options),
-            Home::Directory(path) => SqliteStore::open(&path, options),
-        }
-    });
-    let opened =
-        opening.await.map_err(|error| AppError::Task { doing: "opening the store", why: error.to_string() })?;
-    Ok(opened?)
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::{AppError, Options, Starting, archive, away, files};
+use super::{AppError, Home, Options, Starting, away, files};
 use crate::api::Probe;
+use crate::clock::Clock;
 use crate::outbound::Outbound;
-use crate::probes::history::Archive;
 use crate::probes::history::sqlite::SqliteArchive;
+use crate::probes::history::{self, Archive};
 use crate::probes::{self, Tools};
 use crate::server::Prober;
 
@@ -54,7 +55,26 @@ impl Starting<'_> {
         let doing = "starting the probing threads";
         let engine = engine.map_err(|error| AppError::Task { doing, why: error.to_string() })?;
         let board = engine.board();
-        self.spawn(engine.run());
+        self.spawn_leading(engine.run());
         Ok(Probing { resident: Prober { board, modules, tools }, archive, passing })
     }
+}
+
+/// Opens the probes' history: in the data directory, or, where nothing is to outlive the process, in
+/// a directory that goes with it.
+async fn archive(home: &Home, clock: &Arc<dyn Clock>) -> Result<(Arc<SqliteArchive>, Option<TempDir>), AppError> {
+    let trouble = |why: String| AppError::Task { doing: "opening the history", why };
+    let (home, clock) = (home.clone(), Arc::clone(clock));
+    let opening = tokio::task::spawn_blocking(move || {
+        let options = history::sqlite::Options { clock, ..history::sqlite::Options::default() };
+        let (path, passing) = match home.directory() {
+            Some(path) => (path, None),
+            None => {
+                let passing = tempfile::tempdir().map_err(|error| trouble(error.to_string()))?;
+                (passing.path().to_owned(), Some(passing))
+            }
+        };
+        Ok((Arc::new(SqliteArchive::open(&path, options)?), passing))
+    });
+    opening.await.map_err(|error| trouble(error.to_string()))?
 }

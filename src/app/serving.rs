@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use super::callers::ByCluster;
 use super::{App, AppError};
 use crate::config::Directory;
+use crate::operator::Reviews;
 use crate::server::{Access, Deps, Health, Listeners, Metrics, Server, Standing, Tls, require_loopback};
 use crate::store::Store;
 use crate::telemetry;
@@ -46,11 +48,16 @@ impl App {
     /// An address cannot be listened on, others could reach it without a token, or tokens or
     /// certificate are of no use.
     pub async fn bind(&self, serving: Serving) -> Result<Bound, AppError> {
-        let access = if let Some(file) = serving.tokens {
-            Access::load(file, Arc::clone(&self.clock))?
-        } else {
-            require_loopback(&serving.listen)?;
-            Access::open(Arc::clone(&self.clock))
+        let access = match (self.home.connection(), serving.tokens) {
+            (Some(connection), file) => {
+                let reviews = Reviews::new(connection.client(), Arc::clone(&self.clock));
+                Access::reviewed(file, Arc::new(ByCluster(reviews)), Arc::clone(&self.clock))?
+            }
+            (None, Some(file)) => Access::load(file, Arc::clone(&self.clock))?,
+            (None, None) => {
+                require_loopback(&serving.listen)?;
+                Access::open(Arc::clone(&self.clock))
+            }
         };
         let tls = serving.tls.map(|(certificate, key)| Tls::load(certificate, key)).transpose()?;
         let (mut main, mut listeners) = (Vec::new(), Listeners { tls: tls.clone(), ..Listeners::default() });

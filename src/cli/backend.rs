@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::kubernetes::KubernetesArgs;
 use crate::app::{App, Home, Options};
 use crate::client::{Address, Client};
 
@@ -35,6 +36,8 @@ pub(super) struct BackendArgs {
     /// The directory that keeps runs and overrides; without it they are forgotten at the end.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
     /// The Prometheus server of metric checks that name none.
     #[arg(long, value_name = "URL")]
     prometheus: Option<Url>,
@@ -95,12 +98,24 @@ impl BackendArgs {
             let token = token(self.token, self.token_file).await?;
             return Ok(Backend::Remote(Client::new(Address { url, token, ca_file: self.ca_file }).await?));
         }
+        let here = !self.files.is_empty() || self.data.is_some();
+        let in_cluster = self.kubernetes.is_meant() || (!here && super::is_plugin());
         anyhow::ensure!(
-            !self.files.is_empty() || self.data.is_some(),
-            "say where: -f PATH for files with resources, --data DIR for a data directory, or --server URL"
+            here || in_cluster,
+            "say where: -f PATH for files with resources, --data DIR for a data directory, --kubernetes for a cluster, \
+             or --server URL"
         );
+        anyhow::ensure!(
+            !(here && in_cluster),
+            "files and data directories are here, and --kubernetes is a cluster: say one"
+        );
+        let home = if in_cluster {
+            Home::Cluster(Box::new(self.kubernetes.home(None, None)?))
+        } else {
+            self.data.map_or(Home::Memory, Home::Directory)
+        };
         let options = Options {
-            home: self.data.map_or(Home::Memory, Home::Directory),
+            home,
             files: self.files,
             follow: false,
             cluster: None,

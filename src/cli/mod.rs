@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod files;
 mod global;
+mod kubernetes;
 mod output;
 mod overrides;
 mod probe;
@@ -29,6 +30,9 @@ pub use output::{Colour, Output};
 
 /// The most worker threads of the runtime: the work waits for sockets and the disk, not for cores.
 const MAX_WORKERS: usize = 4;
+
+/// The name under which kubectl finds it.
+const PLUGIN: &str = "kubectl-probegate";
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -101,6 +105,12 @@ pub fn main() -> ExitCode {
         Ok(cli) => exit::code_of(run(cli)),
         Err(error) => exit::code_of_usage(&error),
     }
+}
+
+/// Whether kubectl has called: `kubectl probegate …` works in its cluster unless somebody says where.
+fn is_plugin() -> bool {
+    let own = std::env::args_os().next().map(std::path::PathBuf::from);
+    own.as_deref().and_then(std::path::Path::file_stem).is_some_and(|name| name == PLUGIN)
 }
 
 fn run(cli: Cli) -> anyhow::Result<Exit> {

@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::kubernetes::KubernetesArgs;
 use super::{Exit, Global};
-use crate::app::{App, Bound, Home, Limits, Options, Serving};
+use crate::app::{App, Bound, Candidacy, Home, Limits, Options, Serving};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -19,6 +20,8 @@ Examples:
   For others: with tokens (`probegate token new` makes one) and TLS:
     probegate serve -f gates/ --data /var/lib/probegate --listen 0.0.0.0:8443 \\
       --tokens tokens.yaml --tls-cert tls.crt --tls-key tls.key --admin-listen 0.0.0.0:9090
+  In a Kubernetes cluster (`kubectl apply -k deploy/` does it), where its own tokens are good:
+    probegate serve --kubernetes --listen 0.0.0.0:8080 --admin-listen 0.0.0.0:9090
 
 The files are followed: an edit is in force at once, and a broken file keeps its last good state.
 SIGTERM and SIGINT end it in order; a second one ends it at once.";
@@ -30,9 +33,18 @@ pub(super) struct Args {
     /// The directory with resources; it is followed.
     #[arg(short, long = "file", value_name = "DIR", env = "PROBEGATE_FILES")]
     files: Option<PathBuf>,
-    /// The directory that keeps runs and overrides; without it they are forgotten at the end.
+    /// The directory that keeps runs and overrides; without it they are forgotten at the end. In a
+    /// cluster it keeps the probes' history and copies of calendars alone.
     #[arg(long, value_name = "DIR", env = "PROBEGATE_DATA")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
+    /// The name of this replica among several, such as the pod's.
+    #[arg(long, value_name = "NAME", env = "PROBEGATE_IDENTITY", help_heading = "Cluster")]
+    identity: Option<String>,
+    /// The namespace of the lease that makes one of the replicas lead; by default that of the pod.
+    #[arg(long, value_name = "NAME", env = "PROBEGATE_NAMESPACE", help_heading = "Cluster")]
+    lease_namespace: Option<String>,
     /// Where to listen for questions; may be given several times.
     #[arg(
         long,
@@ -79,8 +91,15 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
     let stop = CancellationToken::new();
+    let in_cluster = args.kubernetes.is_meant();
+    let home = if in_cluster {
+        let candidacy = Candidacy { identity: args.identity, namespace: args.lease_namespace };
+        Home::Cluster(Box::new(args.kubernetes.home(Some(candidacy), args.data.clone())?))
+    } else {
+        args.data.clone().map_or(Home::Memory, Home::Directory)
+    };
     let options = Options {
-        home: args.data.clone().map_or(Home::Memory, Home::Directory),
+        home,
         files: args.files.into_iter().collect(),
         follow: true,
         cluster: args.cluster,
@@ -110,11 +129,13 @@ pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
             return Err(error.into());
         }
     };
-    announce(&bound, secure, args.data.is_none());
+    announce(&bound, secure, args.data.is_none() && !in_cluster);
     let mut served = tokio::spawn(bound.run());
     tokio::select! {
         () = signals.next() => {}
         early = &mut served => early.context("while serving")??,
+        // At once, and not in order: another replica may lead in a moment.
+        why = app.lost() => anyhow::bail!("this replica led and has lost: {why}"),
     }
     tracing::info!("Ending: open runs stay in the store and go on at the next start. A second signal ends at once.");
     stop.cancel();

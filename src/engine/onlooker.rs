@@ -170,6 +170,7 @@ fn not_begun() -> GateRunStatus {
         plan: None,
         overrides: Vec::new(),
         voided: None,
+        bypassed: None,
         cancelled_by: None,
         decided_with: String::new(),
         conditions: Vec::new(),

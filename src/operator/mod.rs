@@ -3,8 +3,10 @@
 
 mod access;
 mod leader;
+mod places;
 pub mod standing;
 
 pub use access::{Deed, Reviews, User};
 pub use leader::{Candidate, Ended};
+pub use places::Places;
 pub use standing::Standings;

@@ -147,6 +147,7 @@ mod tests {
             list: vec!["127.0.0.1".to_owned(), "127.0.0.3:1".to_owned()],
             file: Some("shops".to_owned()),
             dns: Some("127.0.0.4:2".to_owned()),
+            ..Targets::default()
         };
         let timeout = Duration::from_secs(1);
         let prepared = Prepared::new(&spec(targets), timeout, &tools(Some(directory.path().to_owned()))).await.unwrap();

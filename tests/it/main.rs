@@ -21,6 +21,7 @@ mod files;
 mod house;
 mod kill;
 mod probing;
+mod replicas;
 mod rules;
 mod server;
 mod simulation;

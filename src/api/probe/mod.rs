@@ -23,7 +23,10 @@ pub use http::{
 };
 pub use network::{DnsExpect, DnsProbe, DnsRecords, DnsTransport, GrpcProbe, IcmpExpect, IcmpProbe, IpFamily};
 pub use script::ScriptProbe;
-pub use state::{DownRule, ExpectedOutcome, FlapRule, LatencyRule, Maintenance, SelfCheck, Severity, Targets, UpRule};
+pub use state::{
+    Arm, DownRule, ExpectedOutcome, FlapRule, LatencyRule, Maintenance, NodeTargets, PodTargets, SelfCheck, Severity,
+    Targets, UpRule,
+};
 pub use tls::{ProbeTls, StartTls, TlsExpect, TlsProbe, TlsVersion};
 
 /// A black-box check with its own schedule and its own state.

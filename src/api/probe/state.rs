@@ -14,8 +14,9 @@ use crate::model::{Decimal, Labels, Period};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "has(self.static) || has(self.file) || has(self.dns)",
-        "message": "at least one of static, file and dns"
+        "rule": "has(self.static) || has(self.file) || has(self.dns) || has(self.service) || has(self.endpoints) || \
+                 has(self.pods) || has(self.ingress) || has(self.nodes) || has(self.apiserver)",
+        "message": "at least one of static, file, dns, service, endpoints, pods, ingress, nodes and apiserver"
     }
 ]))]
 pub struct Targets {
@@ -32,6 +33,78 @@ pub struct Targets {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 300))]
     pub dns: Option<String>,
+    /// In a cluster: a Service of the probe's namespace, at its own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub service: Option<String>,
+    /// In a cluster: every ready address behind a Service of the probe's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub endpoints: Option<String>,
+    /// In a cluster: running pods of the probe's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodTargets>,
+    /// In a cluster: every host and path of an Ingress of the probe's namespace, as a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub ingress: Option<String>,
+    /// In a cluster: the internal address of nodes; without a port that of the kubelet, 10250.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<NodeTargets>,
+    /// In a cluster: the API server.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apiserver: bool,
+    /// The port of what was found in a cluster: its name or its number. Absent: the only one that
+    /// there is, else the one that stands in the kind's own field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub port: Option<String>,
+}
+
+impl Targets {
+    /// Whether some of them are found in a cluster.
+    #[must_use]
+    pub const fn are_in_cluster(&self) -> bool {
+        self.service.is_some()
+            || self.endpoints.is_some()
+            || self.pods.is_some()
+            || self.ingress.is_some()
+            || self.nodes.is_some()
+            || self.apiserver
+    }
+}
+
+/// Which pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PodTargets {
+    /// Their labels.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 64))]
+    pub match_labels: Labels,
+    /// Only those of one arm: of several revisions that run at once, `canary` is the one whose pods
+    /// began last, and `baseline` are all others. Where there is one revision alone it is the baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<Arm>,
+}
+
+/// One of the two populations that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Arm {
+    /// The old one.
+    Baseline,
+    /// The new one.
+    Canary,
+}
+
+/// Which nodes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodeTargets {
+    /// Their labels. Absent: all nodes.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub match_labels: Labels,
 }
 
 /// How a round is expected to end.

@@ -131,6 +131,7 @@ mod tests {
             list: vec!["10.0.0.1:1".to_owned()],
             file: Some("hosts".to_owned()),
             dns: Some("[::1]:6379".to_owned()),
+            ..Targets::default()
         };
         let found = expand(&spec(Some(targets)), &tools(Some(directory.path().to_owned()))).await.unwrap();
         assert_eq!(found, ["10.0.0.1:1", "10.0.0.2:1", "[::1]:6379"]);

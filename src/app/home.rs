@@ -1,0 +1,204 @@
+//! Where resources are kept, opened: in memory, in a directory, in a cluster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::AppError;
+use crate::clock::Clock;
+use crate::cluster::{ConnectOptions, Connection, Scope};
+use crate::engine::Lead;
+use crate::operator::{Candidate, Ended};
+use crate::store::Retention;
+use crate::store::Store;
+use crate::store::kubernetes::KubernetesStore;
+use crate::store::sqlite::{self, SqliteStore};
+
+/// The lease of an operator without a name.
+const LEASE: &str = "probegate";
+
+/// Where resources and runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// In memory: forgotten at the end.
+    Memory,
+    /// In a directory.
+    Directory(PathBuf),
+    /// In a Kubernetes cluster.
+    Cluster(Box<ClusterHome>),
+}
+
+/// A cluster as home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterHome {
+    /// Which cluster.
+    pub connect: ConnectOptions,
+    /// Which of its objects.
+    pub scope: Scope,
+    /// How this process stands for leadership. Without it, it asks and looks on and never leads: a
+    /// command at a terminal.
+    pub candidacy: Option<Candidacy>,
+    /// Where the probes' history and copies of calendars are kept; without it they go with the process.
+    pub data: Option<PathBuf>,
+}
+
+/// How a process stands for leadership.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidacy {
+    /// Its name, such as the pod's.
+    pub identity: Option<String>,
+    /// Where the lease is; without it in the namespace of the pod or of the context.
+    pub namespace: Option<String>,
+}
+
+impl Home {
+    /// Where the history and copies of calendars survive a restart.
+    pub(super) fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Memory => None,
+            Self::Directory(path) => Some(path.clone()),
+            Self::Cluster(home) => home.data.clone(),
+        }
+    }
+
+    /// Where good copies of calendars survive a restart.
+    pub(super) fn calendars(&self) -> Option<PathBuf> {
+        self.directory().map(|path| path.join("calendars"))
+    }
+}
+
+/// A home that was opened.
+pub(super) enum Kept {
+    Embedded(Arc<SqliteStore>),
+    Cluster { store: Arc<KubernetesStore>, connection: Connection, home: Box<ClusterHome> },
+}
+
+impl Kept {
+    pub(super) async fn open(home: Home, clock: &Arc<dyn Clock>) -> Result<Self, AppError> {
+        let path = match home {
+            Home::Cluster(home) => {
+                let connection = Connection::open(home.connect.clone()).await?;
+                let store = KubernetesStore::open(&connection, home.scope.clone());
+                // Somebody at a terminal is told at once; an operator waits for its cluster.
+                if home.candidacy.is_none() {
+                    store.ready().await?;
+                }
+                return Ok(Self::Cluster { store, connection, home });
+            }
+            Home::Memory => None,
+            Home::Directory(path) => Some(path),
+        };
+        // On a thread that may block: a database is read whole where it was not closed in order.
+        let options = sqlite::Options { clock: Arc::clone(clock) };
+        let opening = tokio::task::spawn_blocking(move || match path {
+            None => SqliteStore::in_memory_with(options),
+            Some(path) => SqliteStore::open(&path, options),
+        });
+        let opened =
+            opening.await.map_err(|error| AppError::Task { doing: "opening the store", why: error.to_string() })?;
+        Ok(Self::Embedded(opened?))
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Embedded(store) => Arc::clone(store) as Arc<dyn Store>,
+            Self::Cluster { store, .. } => Arc::clone(store) as Arc<dyn Store>,
+        }
+    }
+
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Cluster { connection, .. } => Some(connection),
+        }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Self::Embedded(_) => Scope::everything(),
+            Self::Cluster { home, .. } => home.scope.clone(),
+        }
+    }
+
+    pub(super) fn register(&self, registry: &mut Registry) {
+        match self {
+            Self::Embedded(store) => store.metrics().register(registry),
+            Self::Cluster { store, connection, .. } => {
+                connection.metrics().register(registry);
+                store.metrics().register(registry);
+            }
+        }
+    }
+
+    /// Removes old records until `stop`.
+    pub(super) async fn forget(self: Arc<Self>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+        match self.as_ref() {
+            Self::Embedded(store) => Arc::clone(store).forget(Retention::default(), stop).await,
+            Self::Cluster { store, .. } => {
+                Arc::clone(store).forget(KubernetesStore::retention(), clock, stop).await;
+            }
+        }
+    }
+}
+
+/// Whether this process leads, and how it stands for it.
+pub(super) struct Reign {
+    pub(super) lead: Lead,
+    /// Ends the candidacy: the last thing of all, because another one leads at once.
+    resign: CancellationToken,
+    task: Option<JoinHandle<()>>,
+    lost: watch::Receiver<Option<String>>,
+}
+
+impl Reign {
+    /// Stands for leadership where the home has several replicas.
+    pub(super) fn begin(home: &Kept, clock: &Arc<dyn Clock>) -> Self {
+        let resign = CancellationToken::new();
+        let (tell, lost) = watch::channel(None);
+        let Kept::Cluster { connection, home, .. } = home else {
+            return Self { lead: Lead::alone(), resign, task: None, lost };
+        };
+        let (leading, leads) = watch::channel(false);
+        let lead = Lead::shared(leads);
+        let Some(candidacy) = &home.candidacy else { return Self { lead, resign, task: None, lost } };
+        let namespace = candidacy.namespace.clone().unwrap_or_else(|| connection.default_namespace().to_owned());
+        // A container that was restarted is not the leader that it was before.
+        let name = candidacy.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        let candidate = Candidate {
+            client: connection.client(),
+            namespace,
+            lease: home.scope.instance().map_or_else(|| LEASE.to_owned(), |instance| format!("{LEASE}-{instance}")),
+            identity: format!("{name}_{}", Uuid::now_v7().simple()),
+            clock: Arc::clone(clock),
+        };
+        let stop = resign.clone();
+        let task = tokio::spawn(async move {
+            if let Ended::Lost(why) = candidate.run(leading, stop).await {
+                tell.send_replace(Some(why));
+            }
+        });
+        Self { lead, resign, task: Some(task), lost }
+    }
+
+    /// Waits until it led and has lost: then the process must end at once, before another one begins.
+    pub(super) async fn lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        match lost.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Lets go of the lease.
+    pub(super) async fn end(self) {
+        self.resign.cancel();
+        if let Some(task) = self.task {
+            let _ = task.await;
+        }
+    }
+}

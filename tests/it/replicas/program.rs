@@ -1,0 +1,162 @@
+//! The whole program, twice, on one API server.
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{Api, PostParams};
+use probegate::api::{Gate, GateRun};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use super::{PATIENCE, Replica};
+use crate::cluster::{Place, control_plane};
+
+/// Makes a gate whose one check passes.
+pub async fn gate(place: &Place) {
+    let gate: Gate = serde_json::from_value(json!({
+        "apiVersion": "probegate.io/v1alpha1", "kind": "Gate",
+        "metadata": {"name": "checkout", "namespace": place.namespace},
+        "spec": {"target": {"names": ["checkout"]}, "pre": {"checks": [{"name": "window", "window": {}}]}},
+    }))
+    .unwrap();
+    Api::<Gate>::namespaced(place.client.clone(), &place.namespace)
+        .create(&PostParams::default(), &gate)
+        .await
+        .unwrap();
+}
+
+/// Makes a service account that may do `verbs` with gates, and gives its token.
+pub async fn token(place: &Place, name: &str, verbs: &[&str]) -> String {
+    let (client, namespace) = (place.client.clone(), place.namespace.as_str());
+    let new = PostParams::default();
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), namespace);
+    accounts.create(&new, &serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()).await.unwrap();
+    if !verbs.is_empty() {
+        let role = json!({
+            "metadata": {"name": name},
+            "rules": [{"apiGroups": ["probegate.io"], "resources": ["gates"], "verbs": verbs}],
+        });
+        Api::<Role>::namespaced(client.clone(), namespace)
+            .create(&new, &serde_json::from_value(role).unwrap())
+            .await
+            .unwrap();
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+        });
+        Api::<RoleBinding>::namespaced(client, namespace)
+            .create(&new, &serde_json::from_value(binding).unwrap())
+            .await
+            .unwrap();
+    }
+    let request = TokenRequest { spec: Some(TokenRequestSpec::default()), ..TokenRequest::default() };
+    accounts.create_token_request(name, &new, &request).await.unwrap().status.unwrap().token.unwrap()
+}
+
+async fn ask(replica: &Replica, token: Option<&str>, place: &Place, revision: &str) -> (StatusCode, Value) {
+    ask_at(&replica.url, token, place, revision).await
+}
+
+/// Asks the gate at a server.
+pub async fn ask_at(url: &str, token: Option<&str>, place: &Place, revision: &str) -> (StatusCode, Value) {
+    let question = json!({
+        "gate": format!("{}/checkout", place.namespace), "point": "pre",
+        "change": {"id": format!("c-{revision}"), "target": "checkout", "revision": revision, "actor": "ci"},
+    });
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{url}/v1/check?wait=20s"));
+    let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+    let answer = request.json(&question).send().await.unwrap();
+    let status = answer.status();
+    (status, answer.json().await.unwrap_or_default())
+}
+
+/// Waits until a replica whose name begins so leads.
+async fn until_leads(place: &Place, name: &str) {
+    let leases = Api::<Lease>::namespaced(place.client.clone(), &place.namespace);
+    let led = async {
+        loop {
+            let lease = leases.get_opt("probegate").await.unwrap_or_default();
+            let holder = lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default();
+            if holder.starts_with(name) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, led).await.unwrap_or_else(|_| panic!("{name} never leads"));
+}
+
+#[test]
+fn a_service_account_asks_any_replica_and_the_verdict_stands_in_the_cluster() {
+    control_plane().run(|place| async move {
+        gate(&place).await;
+        let leader = Replica::start(&place, "a");
+        until_leads(&place, "a").await;
+        let other = Replica::start(&place, "b");
+        let token = token(&place, "ci", &["check"]).await;
+        let (status, answer) = ask(&other, Some(&token), &place, "v42").await;
+        assert_eq!((status, &answer["verdict"]), (StatusCode::OK, &json!("pass")), "{answer}");
+        assert_eq!(ask(&leader, Some(&token), &place, "v42").await.1["id"], answer["id"], "one question, one run");
+        let (_, name) = answer["id"].as_str().unwrap().split_once('/').unwrap();
+        let runs = Api::<GateRun>::namespaced(place.client.clone(), &place.namespace);
+        let run = runs.get(name).await.unwrap();
+        let decided = run.status.unwrap().conditions.into_iter().find(|condition| condition.kind == "Decided");
+        assert_eq!(decided.unwrap().status, probegate::api::ConditionStatus::True);
+    });
+}
+
+#[test]
+fn who_may_not_check_is_refused_and_who_is_nobody_is_not_let_in() {
+    control_plane().run(|place| async move {
+        gate(&place).await;
+        let replica = Replica::start(&place, "a");
+        let stranger = token(&place, "stranger", &[]).await;
+        let (status, problem) = ask(&replica, Some(&stranger), &place, "v42").await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+        let expected = format!("`system:serviceaccount:{0}:stranger` may not check {0}/checkout", place.namespace);
+        assert_eq!(problem["detail"], json!(expected));
+        for token in [None, Some("nonsense")] {
+            assert_eq!(ask(&replica, token, &place, "v42").await.0, StatusCode::UNAUTHORIZED);
+        }
+    });
+}
+
+#[test]
+fn when_the_leader_is_killed_another_replica_decides() {
+    control_plane().run(|place| async move {
+        gate(&place).await;
+        let mut leader = Replica::start(&place, "a");
+        until_leads(&place, "a").await;
+        let other = Replica::start(&place, "b");
+        let token = token(&place, "ci", &["check"]).await;
+        leader.signal("KILL");
+        leader.ended();
+        // Nobody leads for a moment: nothing but wait is answered, and the run is made all the same.
+        let asked = std::time::Instant::now();
+        let (status, answer) = ask(&other, Some(&token), &place, "v42").await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let verdict = loop {
+            let (_, answer) = ask(&other, Some(&token), &place, "v42").await;
+            if answer["verdict"] != json!("wait") || asked.elapsed() > PATIENCE {
+                break answer["verdict"].clone();
+            }
+        };
+        assert_eq!(verdict, json!("pass"));
+        until_leads(&place, "b").await;
+    });
+}
+
+#[test]
+fn a_leader_that_is_stopped_hands_on_at_once() {
+    control_plane().run(|place| async move {
+        gate(&place).await;
+        let mut leader = Replica::start(&place, "a");
+        until_leads(&place, "a").await;
+        let _other = Replica::start(&place, "b");
+        leader.signal("TERM");
+        assert!(leader.ended().success());
+        until_leads(&place, "b").await;
+    });
+}
