@@ -26,9 +26,9 @@ pub use gate::{
     ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
 };
 pub use names::{
-    ANNOTATION_CANCEL, ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_SOURCE, ANNOTATION_VERDICT,
-    DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION, LABEL_SUBJECT, Resource,
-    VERSION, name_of, namespace_of,
+    ANNOTATION_CANCEL, ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_RUN, ANNOTATION_SOURCE,
+    ANNOTATION_VERDICT, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION,
+    LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
 };
 pub use probe::{
     Arm, BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,

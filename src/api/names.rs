@@ -23,6 +23,8 @@ pub const LABEL_GATE: &str = "probegate.io/gate";
 pub const LABEL_CHANGE: &str = "probegate.io/change";
 /// On a run: who wants it to end, as JSON `{"actor": …, "reason": …}`; whoever drives it ends it.
 pub const ANNOTATION_CANCEL: &str = "probegate.io/cancel";
+/// On a probe: every new value makes a round of each of its targets at once.
+pub const ANNOTATION_RUN: &str = "probegate.io/run";
 /// On a resource that came from a file: the file and line.
 pub const ANNOTATION_SOURCE: &str = "probegate.io/source";
 /// On a probe: the name of the `blackbox_exporter` module that it stands for at `/probe`.

@@ -13,7 +13,7 @@ use super::AppError;
 use crate::clock::Clock;
 use crate::cluster::{ConnectOptions, Connection, Scope};
 use crate::engine::Lead;
-use crate::operator::{Candidate, Ended};
+use crate::operator::{Candidate, Ended, Places};
 use crate::store::Retention;
 use crate::store::Store;
 use crate::store::kubernetes::KubernetesStore;
@@ -118,10 +118,11 @@ impl Kept {
         }
     }
 
-    pub(super) fn scope(&self) -> Scope {
+    /// Where probes find what stands in the cluster.
+    pub(super) fn places(&self) -> Option<Arc<dyn crate::probes::Places>> {
         match self {
-            Self::Embedded(_) => Scope::everything(),
-            Self::Cluster { home, .. } => home.scope.clone(),
+            Self::Embedded(_) => None,
+            Self::Cluster { connection, home, .. } => Some(Arc::new(Places::new(connection, home.scope.clone()))),
         }
     }
 

@@ -171,8 +171,9 @@ impl App {
         );
         starting.spawn(run);
         let by_resource = resources.clone();
-        let Probing { resident, archive, passing } =
-            starting.probing(&options, &outbound, away::Windows { book: windows.clone(), resources }).await?;
+        let Probing { resident, archive, passing } = starting
+            .probing(&options, &outbound, away::Windows { book: windows.clone(), resources }, home.places())
+            .await?;
         gates.wait_synced().await;
         overrides.wait_synced().await;
         windows.wait_synced().await;

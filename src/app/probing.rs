@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::{AppError, Home, Options, Starting, away, files};
 use crate::api::Probe;
 use crate::clock::Clock;
+use crate::operator::run_when_asked;
 use crate::outbound::Outbound;
 use crate::probes::history::sqlite::SqliteArchive;
 use crate::probes::history::{self, Archive};
@@ -28,6 +29,7 @@ impl Starting<'_> {
         options: &Options,
         outbound: &Outbound,
         windows: away::Windows,
+        places: Option<Arc<dyn probes::Places>>,
     ) -> Result<Probing, AppError> {
         let (archive, passing) = match archive(&options.home, self.clock).await {
             Ok((archive, passing)) => (Some(archive), passing),
@@ -50,12 +52,16 @@ impl Starting<'_> {
                 limits: options.probing,
                 root,
                 maintenances: Some(Arc::new(windows)),
+                places,
             },
         );
         let doing = "starting the probing threads";
         let engine = engine.map_err(|error| AppError::Task { doing, why: error.to_string() })?;
         let board = engine.board();
         self.spawn_leading(engine.run());
+        if options.follow {
+            self.spawn_leading(run_when_asked(Arc::clone(self.store), board.clone()));
+        }
         Ok(Probing { resident: Prober { board, modules, tools }, archive, passing })
     }
 }

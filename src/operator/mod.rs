@@ -2,11 +2,13 @@
 //! that are let through batch by batch.
 
 mod access;
+mod asked;
 mod leader;
 mod places;
 pub mod standing;
 
 pub use access::{Deed, Reviews, User};
+pub use asked::run_when_asked;
 pub use leader::{Candidate, Ended};
 pub use places::Places;
 pub use standing::Standings;

@@ -14,6 +14,7 @@ pub mod history;
 pub mod kinds;
 pub mod machine;
 mod once;
+mod places;
 mod plan;
 mod resident;
 mod result;
@@ -28,6 +29,7 @@ mod words;
 pub use check::{address_field, check};
 pub use kinds::{Compiled, SpecError, Tools, compile};
 pub use once::{Once, Prepared};
+pub use places::Places;
 pub use plan::{Plan, plan};
 pub use resident::{
     Away, Board, Engine, ExpandError, History, Limits, Made, Maintenances, Options, RunError, Step, TargetPast,

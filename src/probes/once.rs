@@ -11,7 +11,7 @@ use super::result::{Failure, Observation, Reason};
 use super::targets::{bind, own_target};
 use super::trace::Trace;
 use super::wire::lookup_failure;
-use crate::api::ProbeSpec;
+use crate::api::{DEFAULT_NAMESPACE, ProbeSpec};
 use crate::model::ProbeState;
 
 /// The most targets that are probed at the same time: each has a socket, and a shell's usual limit
@@ -45,7 +45,7 @@ impl Prepared {
     pub async fn new(spec: &ProbeSpec, timeout: Duration, tools: &Tools) -> Result<Self, SpecError> {
         let quorum = spec.quorum.map_or(1, |quorum| usize::try_from(quorum).unwrap_or(usize::MAX));
         let name = || spec.targets.as_ref().and_then(|targets| targets.dns.clone()).unwrap_or_default();
-        let targets = match (expand(spec, tools).await, &spec.targets) {
+        let targets = match (expand((DEFAULT_NAMESPACE, spec), tools, None).await, &spec.targets) {
             (Ok(_), None) => vec![(own_target(spec), Ok(compile(spec, timeout, tools)?))],
             (Ok(list), Some(_)) => {
                 let each = list.into_iter().map(|target| {
@@ -61,7 +61,9 @@ impl Prepared {
             (Err(error @ ExpandError::File { .. }), _) => {
                 return Err(SpecError::new("targets.file", error.to_string()));
             }
-            (Err(error @ ExpandError::TooMany { .. }), _) => return Err(SpecError::new("targets", error.to_string())),
+            (Err(error @ (ExpandError::TooMany { .. } | ExpandError::Cluster(_))), _) => {
+                return Err(SpecError::new("targets", error.to_string()));
+            }
         };
         Ok(Self { targets, timeout, quorum })
     }

@@ -63,17 +63,37 @@ impl Places {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Tells of every change of what is watched.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    fn apiserver(&self) -> Result<String, String> {
+        let url: Url = self.inner.server.parse().map_err(|error| format!("the API server's address: {error}"))?;
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
+        Ok(format!("{host}:{port}"))
+    }
+
+    fn all<K>(&self, shelf: &Shelf<K>, what: &str) -> Result<Vec<Arc<K>>, String>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
+    {
+        let all = shelf.all(&self.inner.common);
+        all.ok_or_else(|| unread(what))
+    }
+
+    fn one<K>(&self, shelf: &Shelf<K>, kind: &'static str, namespace: &str, name: &str) -> Result<Arc<K>, String>
+    where
+        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
+    {
+        let all = self.all(shelf, kind)?;
+        let found = all.into_iter().find(|one| one.namespace().as_deref() == Some(namespace) && one.name_any() == name);
+        let absent = Missing::Absent { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        found.ok_or_else(|| absent.to_string())
+    }
+}
+
+impl crate::probes::Places for Places {
+    fn changes(&self) -> watch::Receiver<u64> {
         self.inner.common.changed.subscribe()
     }
 
-    /// The targets of a probe of `namespace` that stand in the cluster.
-    ///
-    /// # Errors
-    /// What is not there, or has not been read yet.
-    pub fn find(&self, namespace: &str, targets: &Targets) -> Result<Vec<String>, String> {
+    fn find(&self, namespace: &str, targets: &Targets) -> Result<Vec<String>, String> {
         let port = targets.port.as_deref();
         let mut found = Vec::new();
         if let Some(name) = &targets.service {
@@ -108,30 +128,6 @@ impl Places {
             found.push(self.apiserver()?);
         }
         Ok(found)
-    }
-
-    fn apiserver(&self) -> Result<String, String> {
-        let url: Url = self.inner.server.parse().map_err(|error| format!("the API server's address: {error}"))?;
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
-        Ok(format!("{host}:{port}"))
-    }
-
-    fn all<K>(&self, shelf: &Shelf<K>, what: &str) -> Result<Vec<Arc<K>>, String>
-    where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
-    {
-        let all = shelf.all(&self.inner.common);
-        all.ok_or_else(|| unread(what))
-    }
-
-    fn one<K>(&self, shelf: &Shelf<K>, kind: &'static str, namespace: &str, name: &str) -> Result<Arc<K>, String>
-    where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
-    {
-        let all = self.all(shelf, kind)?;
-        let found = all.into_iter().find(|one| one.namespace().as_deref() == Some(namespace) && one.name_any() == name);
-        let absent = Missing::Absent { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        found.ok_or_else(|| absent.to_string())
     }
 }
 

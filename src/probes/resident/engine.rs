@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -19,16 +20,20 @@ use super::round::Rounds;
 use super::seats::{Maintenances, Usher};
 use super::status;
 use super::worker::Pool;
-use crate::api::{Probe, ProbeSpec};
+use crate::api::{Probe, ProbeSpec, Targets};
 use crate::clock::Clock;
 use crate::outbound::Outbound;
 use crate::probes::SpecError;
 use crate::probes::history::Archive;
 use crate::probes::kinds::{Tools, kind_of};
+use crate::probes::places::Places;
 use crate::probes::plan::{Plan, plan};
 use crate::probes::targets::own_target;
 use crate::store::{Cache, Mark, Store};
 
+/// How long changes of the cluster are gathered before targets are looked at again: addresses are
+/// current within a second.
+const MOVED: Duration = Duration::from_millis(500);
 /// How often states are looked at for staleness, and windows for their turns.
 const TICK: Duration = Duration::from_millis(500);
 /// How long after one look at all probes the next one comes at the earliest: every status that is
@@ -48,6 +53,8 @@ pub struct Options {
     pub maintenances: Option<Arc<dyn Maintenances>>,
     /// What outlives the process; without it only the recent past is known.
     pub archive: Option<Arc<dyn Archive>>,
+    /// Who knows what stands in the cluster; without it nothing does.
+    pub places: Option<Arc<dyn Places>>,
 }
 
 /// The engine. It works while [`Engine::run`] is polled.
@@ -92,7 +99,7 @@ impl Engine {
         let rounds = Arc::new(Rounds { board: board.clone(), gatekeeper: Gatekeeper::new(&options.limits) });
         let pool = Pool::start(options.limits.threads, &rounds)?;
         let tools = Tools { outbound, clock, root: options.root };
-        let usher = Arc::new(Usher { board, tools, rounds, pool });
+        let usher = Arc::new(Usher { board, tools, rounds, pool, places: options.places });
         Ok(Self { store, cache, usher, maintenances: options.maintenances, running: BTreeMap::new(), plan: None })
     }
 
@@ -224,7 +231,7 @@ impl Engine {
                 seek(Arc::clone(&self.usher), Arc::clone(entry), (Arc::clone(probe), Arc::clone(plan)), records);
             return Some(tokio::spawn(seeker));
         }
-        let found = expand(spec, &self.usher.tools).await.map_err(|error| error.to_string());
+        let found = expand((&entry.key.0, spec), &self.usher.tools, None).await.map_err(|error| error.to_string());
         let seated = found.and_then(|targets| {
             self.usher.seat(entry, (spec, plan), &targets, &records).map_err(|error| error.to_string())
         });
@@ -245,9 +252,12 @@ impl Drop for Engine {
 /// Follows the targets of one probe for ever.
 async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, (probe, plan): (Arc<Probe>, Arc<Plan>), mut old: Vec<Arc<Record>>) {
     let spec = &probe.spec;
+    let places = usher.places.clone().filter(|_| spec.targets.as_ref().is_some_and(Targets::are_in_cluster));
+    let mut moved = places.as_ref().map(|places| places.changes());
     let mut trouble = None;
     loop {
-        let found = expand(spec, &usher.tools).await.map_err(|error| error.to_string());
+        let found =
+            expand((&entry.key.0, spec), &usher.tools, places.as_deref()).await.map_err(|error| error.to_string());
         let changed = match found {
             Ok(targets) if entry.targets().iter().map(|target| &**target).eq(targets.iter().map(String::as_str)) => {
                 Ok(false)
@@ -279,7 +289,21 @@ async fn seek(usher: Arc<Usher>, entry: Arc<Entry>, (probe, plan): (Arc<Probe>, 
             Ok(false) | Err(_) => {}
         }
         trouble = changed.err();
-        sleep(LOOK_AGAIN).await;
+        look_again(moved.as_mut()).await;
+    }
+}
+
+/// Waits until targets are to be looked at again.
+async fn look_again(moved: Option<&mut watch::Receiver<u64>>) {
+    let moved = async {
+        match moved {
+            Some(moved) => moved.changed().await.is_ok(),
+            None => false,
+        }
+    };
+    tokio::select! {
+        true = moved => sleep(MOVED).await,
+        () = sleep(LOOK_AGAIN) => {}
     }
 }
 

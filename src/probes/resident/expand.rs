@@ -1,4 +1,5 @@
-//! Whom a probe probes just now: its list, the lines of its file, the addresses of its name.
+//! Whom a probe probes just now: its list, the lines of its file, the addresses of its name, what
+//! stands in the cluster.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use crate::api::{ProbeSpec, Targets};
 use crate::outbound::LookupError;
 use crate::probes::kinds::Tools;
+use crate::probes::places::Places;
 use crate::probes::targets::{MAX_FILE, MAX_TARGETS, own_target, read_lines};
 use crate::probes::wire::Place;
 
@@ -38,6 +40,9 @@ pub enum ExpandError {
         /// The name.
         name: String,
     },
+    /// What stands in the cluster is not there, or there is no cluster.
+    #[error("{0}")]
+    Cluster(String),
     /// There are too many.
     #[error("{found} targets are too many: {MAX_TARGETS} are allowed")]
     TooMany {
@@ -46,11 +51,16 @@ pub enum ExpandError {
     },
 }
 
-/// The targets of a spec, each once, in order. A spec without a list has its own one.
+/// The targets of a spec that stands in `namespace`, each once, in order. A spec without a list has its
+/// own one. Without `places` there is no cluster.
 ///
 /// # Errors
 /// Any of [`ExpandError`].
-pub async fn expand(spec: &ProbeSpec, tools: &Tools) -> Result<Vec<String>, ExpandError> {
+pub async fn expand(
+    (namespace, spec): (&str, &ProbeSpec),
+    tools: &Tools,
+    places: Option<&dyn Places>,
+) -> Result<Vec<String>, ExpandError> {
     let Some(targets) = &spec.targets else { return Ok(vec![own_target(spec)]) };
     let mut all: BTreeSet<String> = targets.list.iter().cloned().collect();
     if let Some(file) = &targets.file {
@@ -58,6 +68,11 @@ pub async fn expand(spec: &ProbeSpec, tools: &Tools) -> Result<Vec<String>, Expa
     }
     if let Some(name) = &targets.dns {
         all.extend(resolve(name, tools).await?);
+    }
+    if targets.are_in_cluster() {
+        let nowhere = || "its targets stand in a cluster: only an operator there (`serve --kubernetes`) finds them";
+        let places = places.ok_or_else(|| ExpandError::Cluster(nowhere().to_owned()))?;
+        all.extend(places.find(namespace, targets).map_err(ExpandError::Cluster)?);
     }
     if all.len() > MAX_TARGETS {
         return Err(ExpandError::TooMany { found: all.len() });
@@ -67,7 +82,7 @@ pub async fn expand(spec: &ProbeSpec, tools: &Tools) -> Result<Vec<String>, Expa
 
 /// Whether the targets may change without a new spec.
 pub(super) fn moves(targets: &Targets) -> bool {
-    targets.file.is_some() || targets.dns.is_some()
+    targets.file.is_some() || targets.dns.is_some() || targets.are_in_cluster()
 }
 
 fn read(file: &str, root: Option<&Path>) -> Result<Vec<String>, ExpandError> {
@@ -120,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_list_there_is_the_kinds_own_address() {
-        assert_eq!(expand(&spec(None), &tools(None)).await.unwrap(), ["redis:6379"]);
+        assert_eq!(expand(("shop", &spec(None)), &tools(None), None).await.unwrap(), ["redis:6379"]);
     }
 
     #[tokio::test]
@@ -133,14 +148,15 @@ mod tests {
             dns: Some("[::1]:6379".to_owned()),
             ..Targets::default()
         };
-        let found = expand(&spec(Some(targets)), &tools(Some(directory.path().to_owned()))).await.unwrap();
+        let found =
+            expand(("shop", &spec(Some(targets))), &tools(Some(directory.path().to_owned())), None).await.unwrap();
         assert_eq!(found, ["10.0.0.1:1", "10.0.0.2:1", "[::1]:6379"]);
     }
 
     #[tokio::test]
     async fn a_file_that_is_not_there_is_named() {
         let targets = Targets { file: Some("gone".to_owned()), ..Targets::default() };
-        let error = expand(&spec(Some(targets)), &tools(None)).await.unwrap_err().to_string();
+        let error = expand(("shop", &spec(Some(targets))), &tools(None), None).await.unwrap_err().to_string();
         assert!(error.starts_with("the file of targets gone: No such file"), "{error}");
     }
 
@@ -148,8 +164,15 @@ mod tests {
     async fn a_file_elsewhere_is_not_read() {
         for file in ["/etc/hostname", "../secret", "lists/../../secret"] {
             let targets = Targets { file: Some(file.to_owned()), ..Targets::default() };
-            let error = expand(&spec(Some(targets)), &tools(None)).await.unwrap_err().to_string();
+            let error = expand(("shop", &spec(Some(targets))), &tools(None), None).await.unwrap_err().to_string();
             assert!(error.ends_with("only a path below the directory of the resources is allowed"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn without_a_cluster_what_stands_in_one_is_not_found() {
+        let targets = Targets { service: Some("checkout".to_owned()), ..Targets::default() };
+        let error = expand(("shop", &spec(Some(targets))), &tools(None), None).await.unwrap_err().to_string();
+        assert!(error.contains("only an operator there"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ use super::worker::{Pool, Seat};
 use crate::api::{Maintenance, ProbeSpec, SelfCheck};
 use crate::probes::SpecError;
 use crate::probes::kinds::{Compiled, Tools, compile};
+use crate::probes::places::Places;
 use crate::probes::plan::{Plan, Slots};
 use crate::probes::targets::bind;
 
@@ -22,6 +23,7 @@ pub(super) struct Usher {
     pub(super) tools: Tools,
     pub(super) rounds: Arc<Rounds>,
     pub(super) pool: Pool,
+    pub(super) places: Option<Arc<dyn Places>>,
 }
 
 impl Usher {

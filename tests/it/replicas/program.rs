@@ -1,11 +1,15 @@
 //! The whole program, twice, on one API server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::api::{Api, PostParams};
-use probegate::api::{Gate, GateRun};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use probegate::api::{Gate, GateRun, Probe};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -158,5 +162,83 @@ fn a_leader_that_is_stopped_hands_on_at_once() {
         leader.signal("TERM");
         assert!(leader.ended().success());
         until_leads(&place, "b").await;
+    });
+}
+
+async fn probe(place: &Place, name: &str, spec: Value) {
+    let probe = json!({
+        "apiVersion": "probegate.io/v1alpha1", "kind": "Probe", "metadata": {"name": name}, "spec": spec,
+    });
+    let probes = Api::<Probe>::namespaced(place.client.clone(), &place.namespace);
+    probes.create(&PostParams::default(), &serde_json::from_value(probe).unwrap()).await.unwrap();
+}
+
+/// Waits until something holds.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+#[test]
+fn targets_follow_the_ready_addresses_behind_a_service() {
+    control_plane().run(|place| async move {
+        let slices = Api::<EndpointSlice>::namespaced(place.client.clone(), &place.namespace);
+        let slice = |addresses: &[&str]| -> EndpointSlice {
+            let endpoints: Vec<Value> = addresses.iter().map(|address| json!({"addresses": [address]})).collect();
+            serde_json::from_value(json!({
+                "metadata": {"name": "checkout-1", "labels": {"kubernetes.io/service-name": "checkout"}},
+                "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}], "endpoints": endpoints,
+            }))
+            .unwrap()
+        };
+        slices.create(&PostParams::default(), &slice(&["198.18.7.1", "198.18.7.2"])).await.unwrap();
+        let _replica = Replica::start(&place, "a");
+        let spec = json!({"tcp": {}, "targets": {"endpoints": "checkout", "port": "http"}, "interval": "1s"});
+        probe(&place, "checkout", spec).await;
+        let probes = Api::<Probe>::namespaced(place.client.clone(), &place.namespace);
+        let targets = async || {
+            let status = probes.get("checkout").await.unwrap().status;
+            let mut all: Vec<String> =
+                status.into_iter().flat_map(|status| status.targets).map(|one| one.target).collect();
+            all.sort();
+            all
+        };
+        until("two targets", async || targets().await == ["198.18.7.1:8080", "198.18.7.2:8080"]).await;
+        let mut three = slices.get("checkout-1").await.unwrap();
+        three.endpoints = slice(&["198.18.7.1", "198.18.7.2", "198.18.7.3"]).endpoints;
+        slices.replace("checkout-1", &PostParams::default(), &three).await.unwrap();
+        until("three targets", async || targets().await.len() == 3).await;
+    });
+}
+
+#[test]
+fn every_new_value_of_an_annotation_runs_a_probe() {
+    control_plane().run(|place| async move {
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = door.local_addr().unwrap().to_string();
+        let rounds = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&rounds);
+        tokio::spawn(async move {
+            while door.accept().await.is_ok() {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let _replica = Replica::start(&place, "a");
+        probe(&place, "door", json!({"tcp": {"address": address}, "interval": "24h"})).await;
+        let made = |count: u32| {
+            let rounds = Arc::clone(&rounds);
+            async move || rounds.load(Ordering::SeqCst) == count
+        };
+        until("the first round", made(1)).await;
+        let probes = Api::<Probe>::namespaced(place.client.clone(), &place.namespace);
+        for count in 2..4 {
+            let patch = json!({"metadata": {"annotations": {"probegate.io/run": count.to_string()}}});
+            probes.patch("door", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+            until("a round by the annotation", made(count)).await;
+        }
     });
 }
