@@ -25,6 +25,7 @@ pub mod usual;
 mod view;
 mod wire;
 mod words;
+mod written;
 
 pub use check::{address_field, check};
 pub use kinds::{Compiled, SpecError, Tools, compile};
@@ -39,3 +40,4 @@ pub use result::{Durations, Facts, Failure, Judgement, Line, Log, Observation, P
 pub use targets::{MAX_FILE as MAX_TARGETS_FILE, MAX_TARGETS, bind, own_target};
 pub use trace::Trace;
 pub use view::{ProbeSelector, ProbeView, Round, TargetView};
+pub use written::as_written;

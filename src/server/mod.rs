@@ -61,9 +61,10 @@ pub use tls::{Tls, TlsError};
 use crate::api::{Override, Probe};
 use crate::clock::Clock;
 use crate::engine::Ask;
-use crate::probes::{Board, Tools};
+use crate::probes::{Board, ProbeView, Tools, as_written};
 use crate::store::{Cache, Ledger, Store};
 use crate::windows::Compiled;
+use problem::Kind;
 
 /// The windows as they stand now, such as `Arc::new(move || book.current())`.
 pub type WindowsNow = Arc<dyn Fn() -> Arc<Vec<Arc<Compiled>>> + Send + Sync>;
@@ -77,6 +78,43 @@ pub struct Prober {
     pub modules: Cache<Probe>,
     /// What rounds for `/probe` are made with.
     pub tools: Tools,
+}
+
+impl Prober {
+    /// Whether this process probes: of several replicas only the one that leads.
+    fn is_here(&self) -> bool {
+        self.board.synced()
+    }
+
+    /// How every probe stands: as it is seen here, or as another replica has written it.
+    fn all(&self) -> Vec<ProbeView> {
+        if self.is_here() {
+            return self.board.all();
+        }
+        self.modules.all().iter().filter_map(|probe| as_written(probe)).collect()
+    }
+
+    /// How one probe stands.
+    fn get(&self, namespace: &str, name: &str) -> Option<ProbeView> {
+        if self.is_here() {
+            return self.board.get(namespace, name);
+        }
+        self.modules.get(namespace, name).and_then(|probe| as_written(&probe))
+    }
+
+    /// What only the replica knows that probes.
+    ///
+    /// # Errors
+    /// That is another one.
+    fn here(&self) -> Result<&Board, Problem> {
+        if self.is_here() {
+            return Ok(&self.board);
+        }
+        Err(Problem::new(
+            Kind::Unavailable,
+            "another replica leads, and it alone makes rounds and knows the past: ask again",
+        ))
+    }
 }
 
 /// What the server stands on.

@@ -97,7 +97,7 @@ pub(in crate::server) async fn list(
     caller.require(Scope::Read)?;
     let params = Params::parse(query.as_deref(), &["namespace", "selector", "state", "limit", "after"])?;
     let (filter, limit) = (Filter::parse(&params)?, limit_of(&params)?);
-    let all = app.deps.probes.board.all();
+    let all = app.deps.probes.all();
     let wanted = all.iter().filter(|view| filter.takes(view) && caller.sees(&view.namespace, &view.name));
     let mut items: Vec<ProbeSummary> = wanted.take(limit + 1).map(ProbeSummary::of).collect();
     let more = items.len() > limit;
@@ -259,7 +259,7 @@ fn nowhere(app: &App, caller: &Caller, wanted: &FullName) -> Problem {
     let FullName { namespace, name } = wanted;
     let detail = format!("there is no probe {}/{}", echo(namespace), echo(name));
     let mut problem = Problem::new(Kind::NotFound, detail).field("name");
-    let all = app.deps.probes.board.all();
+    let all = app.deps.probes.all();
     let seen = all.iter().filter(|view| view.namespace == *namespace && caller.sees(&view.namespace, &view.name));
     problem.nearest = crate::server::problem::nearest(name, seen.map(|view| view.name.as_str())).map(Into::into);
     problem
@@ -267,7 +267,7 @@ fn nowhere(app: &App, caller: &Caller, wanted: &FullName) -> Problem {
 
 async fn shown(app: &App, caller: &Caller, wanted: &FullName) -> Result<Response, Problem> {
     caller.require_on(Scope::Read, &wanted.namespace, &wanted.name).await?;
-    let view = app.deps.probes.board.get(&wanted.namespace, &wanted.name);
+    let view = app.deps.probes.get(&wanted.namespace, &wanted.name);
     let view = view.ok_or_else(|| nowhere(app, caller, wanted))?;
     Ok(json::answer(StatusCode::OK, &ProbeDetail::of(&view)))
 }
@@ -281,7 +281,7 @@ async fn told(app: &App, caller: &Caller, wanted: &FullName, params: &Params<'_>
         let detail = format!("`since` ({from}) must lie before `until` ({to})");
         return Err(Problem::new(Kind::Parameter, detail).field("since"));
     }
-    let past = app.deps.probes.board.history(&wanted.namespace, &wanted.name, Window { from, to }).await;
+    let past = app.deps.probes.here()?.history(&wanted.namespace, &wanted.name, Window { from, to }).await;
     let past = past.map_err(|error| {
         tracing::error!(%error, "The past of a probe cannot be read.");
         Problem::new(Kind::Unavailable, error.to_string())
@@ -293,7 +293,7 @@ async fn made(app: &App, caller: &Caller, request: &RequestId, wanted: &FullName
     let FullName { namespace, name } = wanted;
     caller.require_on(Scope::Run, namespace, name).await?;
     let title = format!("{namespace}/{name}");
-    let made = app.deps.probes.board.run(namespace, name).await;
+    let made = app.deps.probes.here()?.run(namespace, name).await;
     let outcome = if made.is_ok() { "made" } else { "refused" };
     app.audit(caller, Deed { action: "run", object: &title, outcome, done: made.is_ok(), request: &request.0 });
     let made = made.map_err(|error| match error {
