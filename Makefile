@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 PROBEGATE := $(CARGO) run --quiet --locked --
 
-.PHONY: help demo test simulate lint deny bench-gate bench-probes crds image ci
+.PHONY: help demo demo-cluster test simulate lint deny bench-gate bench-probes crds image ci
 
 help: ## Tell what there is
 	@echo 'Usage: make TARGET'
@@ -18,6 +18,11 @@ demo: ## Build, then take three changes through a gate (ARGS=--keep leaves the s
 	@echo 'Building probegate (the first time takes a few minutes)…'
 	@$(CARGO) build --locked
 	@$(PROBEGATE) demo $(ARGS)
+
+demo-cluster: ## A real cluster, OpenKruise Rollouts, a good revision and a bad one (KEEP=1 leaves it up; needs root and Go)
+	@echo 'Building probegate (the first time takes a few minutes)…'
+	@$(CARGO) build --locked
+	@KEEP='$(KEEP)' deploy/demo/cluster/demo.sh
 
 test: ## Build and run every test (ARGS goes to cargo test)
 	@if [ -f tests/setup.sh ]; then echo 'Setting up what the tests need…'; bash tests/setup.sh; fi
