@@ -5,6 +5,7 @@ mod access;
 mod asked;
 mod leader;
 mod places;
+pub mod rollouts;
 pub mod standing;
 
 pub use access::{Deed, Reviews, User};

@@ -22,6 +22,7 @@ mod house;
 mod kill;
 mod probing;
 mod replicas;
+mod rollouts;
 mod rules;
 mod server;
 mod simulation;

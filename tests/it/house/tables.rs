@@ -37,6 +37,24 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     // The kinds of checks, and the driver of runs, which knows their interface alone.
     ("checks", &["model", "api", "windows", "rules", "store", "clock", "outbound", "calendars", "probes"]),
     ("engine", &["model", "api", "gate", "store", "checks", "clock"]),
+    // What only a cluster has.
+    (
+        "operator",
+        &[
+            "model",
+            "api",
+            "windows",
+            "gate",
+            "store",
+            "checks",
+            "engine",
+            "clock",
+            "cluster",
+            "calendars",
+            "probes",
+            "outbound",
+        ],
+    ),
     // Adapters: they do not know each other.
     ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock", "probes"]),
     ("server", &["model", "api", "windows", "engine", "store", "clock", "probes"]),

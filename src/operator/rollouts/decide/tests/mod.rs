@@ -1,0 +1,3 @@
+//! Decisions, against a model of the engine.
+
+mod simulation;

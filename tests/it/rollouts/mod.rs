@@ -1,0 +1,6 @@
+//! Rollouts behind gates, with the real OpenKruise Rollouts controller: what is let out, held, put
+//! back, and what went out by another hand. The gate's answers are scripted.
+
+mod stories;
+mod styles;
+mod world;
