@@ -10,14 +10,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::AppError;
+use crate::api::Gate;
 use crate::clock::Clock;
 use crate::cluster::{ConnectOptions, Connection, Scope};
-use crate::engine::Lead;
-use crate::operator::{Candidate, Ended, Places};
+use crate::engine::{Ask, Lead};
+use crate::operator::{Candidate, Ended, Places, Rollouts, rollouts};
 use crate::store::Retention;
-use crate::store::Store;
 use crate::store::kubernetes::KubernetesStore;
 use crate::store::sqlite::{self, SqliteStore};
+use crate::store::{Cache, Store};
 
 /// The lease of an operator without a name.
 const LEASE: &str = "probegate";
@@ -124,6 +125,14 @@ impl Kept {
             Self::Embedded(_) => None,
             Self::Cluster { connection, home, .. } => Some(Arc::new(Places::new(connection, home.scope.clone()))),
         }
+    }
+
+    /// What lets rollouts through, where this process may lead; it is to be run by the leader.
+    pub(super) fn rollouts(&self, gates: Cache<Gate>, ask: Arc<dyn Ask>, clock: Arc<dyn Clock>) -> Option<Rollouts> {
+        let Self::Cluster { connection, home, .. } = self else { return None };
+        let replica = home.candidacy.as_ref()?.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        let (client, scope) = (connection.client(), home.scope.clone());
+        Some(Rollouts::new(rollouts::Parts { client, scope, gates, ask, clock, replica }))
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {

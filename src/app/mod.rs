@@ -32,7 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::cluster::ConnectError;
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Lead, Parts};
-use crate::operator::Standings;
+use crate::operator::{Rollouts, Standings};
 use crate::outbound::{Outbound, Secrets};
 pub use crate::probes::Limits;
 use crate::probes::history::ArchiveError;
@@ -138,6 +138,7 @@ pub struct App {
     rules: RuleBook,
     directory: Option<Directory>,
     engine: Engine,
+    rollouts: Option<Rollouts>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -211,6 +212,11 @@ impl App {
             cluster: options.cluster.clone(),
             lead: reign.lead.clone(),
         });
+        let rollouts = home.rollouts(gates.clone(), Arc::new(engine.clone()), Arc::clone(&clock));
+        if let Some(rollouts) = rollouts.clone() {
+            let stopping = stop.clone();
+            starting.spawn_leading(async move { rollouts.run(stopping).await });
+        }
         let (running, stopping) = (engine.clone(), stop.clone());
         tasks.spawn(async move { running.run(stopping).await });
         let (cluster, past) = (options.cluster, ledger);
@@ -230,6 +236,7 @@ impl App {
             rules,
             directory,
             engine,
+            rollouts,
             tasks,
             stop,
         })
@@ -239,6 +246,9 @@ impl App {
     fn register(&self, registry: &mut Registry) {
         self.home.register(registry);
         self.engine.register(registry);
+        if let Some(rollouts) = &self.rollouts {
+            rollouts.register(registry);
+        }
         self.prober.board.register(registry);
         if let Some(archive) = &self.archive {
             archive.metrics().register(registry);

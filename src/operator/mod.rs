@@ -12,4 +12,5 @@ pub use access::{Deed, Reviews, User};
 pub use asked::run_when_asked;
 pub use leader::{Candidate, Ended};
 pub use places::Places;
+pub use rollouts::Rollouts;
 pub use standing::Standings;

@@ -59,24 +59,6 @@ pub const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["model", "api", "windows", "rules", "gate", "store", "checks", "clock", "probes"]),
     ("server", &["model", "api", "windows", "engine", "store", "clock", "probes"]),
     ("client", &["model", "engine", "outbound"]),
-    // What keeps the cluster's side of it: above the engine, beside the server.
-    (
-        "operator",
-        &[
-            "model",
-            "api",
-            "windows",
-            "gate",
-            "store",
-            "checks",
-            "engine",
-            "clock",
-            "calendars",
-            "probes",
-            "outbound",
-            "cluster",
-        ],
-    ),
     // The composition root, and who stands on it.
     (
         "app",
