@@ -84,7 +84,13 @@ const COUNTERPARTS: &[(&str, Judge)] = &[
     ("!has(self.http) || (!has(self.send) && !has(self.expect))", |node| {
         !has(node, "http") || count(node, &["send", "expect"]) == 0
     }),
-    ("has(self.static) || has(self.file) || has(self.dns)", |node| count(node, &["static", "file", "dns"]) > 0),
+    (
+        "has(self.static) || has(self.file) || has(self.dns) || has(self.service) || has(self.endpoints) || has(self.pods) || has(self.ingress) || has(self.nodes) || has(self.apiserver)",
+        |node| {
+            let in_cluster = ["service", "endpoints", "pods", "ingress", "nodes", "apiserver"];
+            count(node, &["static", "file", "dns"]) + count(node, &in_cluster) > 0
+        },
+    ),
     ("!has(self.of) || self.of >= self.failures", |node| {
         !has(node, "of") || number(node, "of") >= number(node, "failures")
     }),

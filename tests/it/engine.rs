@@ -490,7 +490,7 @@ async fn a_deleted_run_is_over() {
 #[tokio::test]
 async fn checks_that_panic_hang_or_do_not_compile_are_unknown_and_never_pass() {
     let mut spec = gate();
-    spec["spec"]["pre"] = json!({"timeout": "1s", "checks": [
+    spec["spec"]["pre"] = json!({"timeout": "4s", "checks": [
         {"name": "panics", "probes": {"names": ["x"]}},
         {"name": "hangs", "timeout": "200ms", "probes": {"names": ["x"]}},
         {"name": "broken", "metric": {"query": "", "max": "1"}},

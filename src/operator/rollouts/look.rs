@@ -42,7 +42,12 @@ impl Inner {
         };
         let Some((resource, rollout)) = known else { return Ok(None) };
         let mut rollout = rollout.as_ref().clone();
-        let gates = self.gates_of(&rollout);
+        let mut gates = self.gates_of(&rollout);
+        if !gates.is_empty() && !self.is_over(key) {
+            // A watch that is behind must not keep a rollout waiting: a look begins with what is there.
+            rollout = self.reread(key, &resource, rollout).await?;
+            gates = self.gates_of(&rollout);
+        }
         self.remember(key, |known| known.gates.clone_from(&gates));
         if gates.is_empty() && self.adapter.observe(&rollout, None, &[]).record.is_none() {
             self.report(key, &gates, None, None).await;
