@@ -149,6 +149,10 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be opened, or the files are not valid.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "everything is connected once, in the order in which it stands on each other"
+    )]
     pub async fn start(options: Options, stop: CancellationToken) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let keep_in = options.home.calendars();

@@ -73,12 +73,11 @@ async fn archive(home: &Home, clock: &Arc<dyn Clock>) -> Result<(Arc<SqliteArchi
     let (home, clock) = (home.clone(), Arc::clone(clock));
     let opening = tokio::task::spawn_blocking(move || {
         let options = history::sqlite::Options { clock, ..history::sqlite::Options::default() };
-        let (path, passing) = match home.directory() {
-            Some(path) => (path, None),
-            None => {
-                let passing = tempfile::tempdir().map_err(|error| trouble(error.to_string()))?;
-                (passing.path().to_owned(), Some(passing))
-            }
+        let (path, passing) = if let Some(path) = home.directory() {
+            (path, None)
+        } else {
+            let passing = tempfile::tempdir().map_err(|error| trouble(error.to_string()))?;
+            (passing.path().to_owned(), Some(passing))
         };
         Ok((Arc::new(SqliteArchive::open(&path, options)?), passing))
     });

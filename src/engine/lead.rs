@@ -36,7 +36,7 @@ impl Lead {
     pub async fn wait(&self) {
         let Some(leading) = &self.0 else { return };
         if leading.clone().wait_for(|leading| *leading).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who holds a token of the cluster, and what they may do: TokenReview and SubjectAccessReview, each
+//! Who holds a token of the cluster, and what they may do: `TokenReview` and `SubjectAccessReview`, each
 //! remembered for a moment.
 
 use std::collections::BTreeMap;

@@ -126,7 +126,7 @@ fn canary_of(pods: &[&Pod]) -> Option<String> {
     began.into_iter().max_by_key(|(_, first)| *first).map(|(revision, _)| revision.to_owned())
 }
 
-fn revision<'a>(pod: &'a Pod) -> Option<&'a str> {
+fn revision(pod: &Pod) -> Option<&str> {
     let labels = pod.metadata.labels.as_ref()?;
     REVISIONS.iter().find_map(|label| labels.get(*label)).map(String::as_str)
 }
@@ -180,18 +180,16 @@ fn choose(
         return Ok(if let [(_, only)] = ports { number(*only) } else { None });
     };
     let is = |(name, port): &&(Option<String>, i32)| name.as_deref() == Some(wanted) || port.to_string() == wanted;
-    match ports.iter().find(is) {
-        Some((_, port)) => Ok(number(*port)),
-        None => {
-            let shown = |(name, port): &(Option<String>, i32)| match name {
-                Some(name) => format!("{port} ({name})"),
-                None => port.to_string(),
-            };
-            let found: Vec<String> = ports.iter().map(shown).collect();
-            let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-            Err(Missing::Port { what: what(), wanted: wanted.to_owned(), found })
-        }
+    if let Some((_, port)) = ports.iter().find(is) {
+        return Ok(number(*port));
     }
+    let shown = |(name, port): &(Option<String>, i32)| match name {
+        Some(name) => format!("{port} ({name})"),
+        None => port.to_string(),
+    };
+    let found: Vec<String> = ports.iter().map(shown).collect();
+    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    Err(Missing::Port { what: what(), wanted: wanted.to_owned(), found })
 }
 
 fn shown(address: IpAddr, port: Option<u16>) -> String {

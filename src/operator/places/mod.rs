@@ -69,19 +69,19 @@ impl Places {
         Ok(format!("{host}:{port}"))
     }
 
-    fn all<K>(&self, shelf: &Shelf<K>, what: &str) -> Result<Vec<Arc<K>>, String>
+    fn all<K>(&self, objects: &Shelf<K>, what: &str) -> Result<Vec<Arc<K>>, String>
     where
         K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
     {
-        let all = shelf.all(&self.inner.common);
+        let all = objects.all(&self.inner.common);
         all.ok_or_else(|| unread(what))
     }
 
-    fn one<K>(&self, shelf: &Shelf<K>, kind: &'static str, namespace: &str, name: &str) -> Result<Arc<K>, String>
+    fn one<K>(&self, objects: &Shelf<K>, kind: &'static str, namespace: &str, name: &str) -> Result<Arc<K>, String>
     where
         K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync,
     {
-        let all = self.all(shelf, kind)?;
+        let all = self.all(objects, kind)?;
         let found = all.into_iter().find(|one| one.namespace().as_deref() == Some(namespace) && one.name_any() == name);
         let absent = Missing::Absent { kind, namespace: namespace.to_owned(), name: name.to_owned() };
         found.ok_or_else(|| absent.to_string())

@@ -84,9 +84,9 @@ impl Gates {
 }
 
 fn told(faults: &[String]) -> String {
-    let mut text = faults.iter().take(MAX_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
-    if faults.len() > MAX_TOLD {
-        text.push_str(&format!("; and {} more", faults.len() - MAX_TOLD));
+    let text = faults.iter().take(MAX_TOLD).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match faults.len().saturating_sub(MAX_TOLD) {
+        0 => text,
+        more => format!("{text}; and {more} more"),
     }
-    text
 }

@@ -84,7 +84,9 @@ pub(super) async fn keep<J: Judge>(
         pause = FIRST_PAUSE;
         let next = known.values().filter_map(|known| known.due).min();
         if wait(&mut own, &mut around, next, clock).await {
-            known.values_mut().for_each(|known| known.version = None);
+            for known in known.values_mut() {
+                known.version = None;
+            }
         }
         sleep(GATHER.min(next.map_or(GATHER, |next| until(next, clock)))).await;
     }

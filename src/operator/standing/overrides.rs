@@ -59,7 +59,7 @@ mod tests {
     use rstest::rstest;
     use serde_json::json;
 
-    fn judged(status: serde_json::Value, now: &str) -> Judged<OverrideStatus> {
+    fn judged(status: &serde_json::Value, now: &str) -> Judged<OverrideStatus> {
         let resource = json!({
             "metadata": {"name": "o-1", "namespace": "shop", "generation": 1},
             "spec": {
@@ -86,7 +86,7 @@ mod tests {
         #[case] state: OverrideState,
         #[case] in_force: bool,
     ) {
-        let judged = judged(status, now);
+        let judged = judged(&status, now);
         assert_eq!(judged.status.state, Some(state));
         let holds = judged.status.conditions[0].status == crate::api::ConditionStatus::True;
         assert_eq!((holds, judged.due.is_some()), (in_force, in_force));
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn a_condition_that_stays_keeps_its_time() {
-        let first = judged(json!({}), "2026-11-21T17:00:00Z").status;
-        let second = judged(serde_json::to_value(&first).unwrap(), "2026-11-21T17:30:00Z").status;
+        let first = judged(&json!({}), "2026-11-21T17:00:00Z").status;
+        let second = judged(&serde_json::to_value(&first).unwrap(), "2026-11-21T17:30:00Z").status;
         assert_eq!(first, second);
     }
 }

@@ -243,17 +243,18 @@ impl Access {
     /// # Errors
     /// The reason.
     pub async fn admit(&self, shown: Credentials<'_>, namespaces: &[String]) -> Result<Caller, Refusal> {
-        let known = self.identify(shown);
-        let (Err(Refusal::Unknown), Some(reviewer), Some(token)) = (&known, &self.inner.reviewer, shown.bearer) else {
-            return known;
+        let by_file = self.identify(shown);
+        let (Err(Refusal::Unknown), Some(reviewer), Some(token)) = (&by_file, &self.inner.reviewer, shown.bearer)
+        else {
+            return by_file;
         };
         let away = |error: String| {
             tracing::warn!(error, "The cluster cannot be asked about a caller.");
             Refusal::Away
         };
         let identity = reviewer.who(token).await.map_err(away)?.ok_or(Refusal::Unknown)?;
-        let reviewed = Reviewed::new(identity, Arc::clone(reviewer), namespaces).await.map_err(away)?;
-        Ok(Caller { who: Who::Reviewed(reviewed), shown: Shown::Header })
+        let known = Reviewed::new(identity, Arc::clone(reviewer), namespaces).await.map_err(away)?;
+        Ok(Caller { who: Who::Reviewed(known), shown: Shown::Header })
     }
 
     /// Whether one more failed authentication of `address` still gets its reason told.

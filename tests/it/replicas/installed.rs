@@ -42,7 +42,7 @@ fn image(directory: &Path) -> PathBuf {
     let storage = directory.join("storage");
     let storage = storage.to_string_lossy();
     let runs = directory.join("run");
-    let own = ["--storage-driver", "vfs", "--root", &storage, "--runroot", &runs.to_string_lossy().into_owned()];
+    let own = ["--storage-driver", "vfs", "--root", &storage, "--runroot", &runs.to_string_lossy()];
     let buildah = |arguments: &[&str]| {
         let all: Vec<&str> = own.iter().copied().chain(arguments.iter().copied()).collect();
         run("buildah", &all, directory).trim().to_owned()

@@ -70,7 +70,10 @@ pub async fn ask_at(url: &str, token: Option<&str>, place: &Place, revision: &st
         "change": {"id": format!("c-{revision}"), "target": "checkout", "revision": revision, "actor": "ci"},
     });
     let request = reqwest::Client::builder().no_proxy().build().unwrap().post(format!("{url}/v1/check?wait=20s"));
-    let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+    let request = match token {
+        Some(token) => request.bearer_auth(token),
+        None => request,
+    };
     let answer = request.json(&question).send().await.unwrap();
     let status = answer.status();
     (status, answer.json().await.unwrap_or_default())
