@@ -229,10 +229,11 @@ impl Compiled {
         self.timeline.as_ref()?.next_start(at).filter(|start| self.exists(*start))
     }
 
-    /// Where `at` is not covered, the end of the stretch before it.
+    /// Where `at` is not covered, the end of the stretch before it. Nothing where that lies further back
+    /// than occurrences are followed.
     #[must_use]
     pub fn last_end(&self, at: Timestamp) -> Option<Timestamp> {
-        self.timeline.as_ref()?.last_end(at)
+        self.timeline.as_ref()?.last_end(at).filter(|end| self.covering(*end).is_none())
     }
 
     /// The stretches that overlap `from` to `to`, in order, cut at the expiry.

@@ -145,7 +145,7 @@ fn the_next_operator_goes_on_where_the_last_one_was() {
         world.say(1, Point::Pre, Verdict::Pass);
         world.release("2").await;
         world.until("the first batch waits", async || world.waits_at(1).await).await;
-        world.stop();
+        world.stop().await;
         world.say_all(Verdict::Pass);
         tokio::time::sleep(LONG_ENOUGH).await;
         assert!(world.waits_at(1).await, "without an operator nothing moves");

@@ -138,7 +138,7 @@ pub struct World {
     store: Arc<dyn Store>,
     gates: Cache<Gate>,
     resource: ApiResource,
-    operator: Mutex<Option<CancellationToken>>,
+    operator: Mutex<Option<(CancellationToken, tokio::task::JoinHandle<()>)>>,
 }
 
 /// What a story wants to be different.
@@ -164,7 +164,7 @@ pub fn story(setting: Setting, tell: impl AsyncFnOnce(Arc<World>) + Send) {
     kruise().run(|place| async move {
         let world = Arc::new(World::new(place, &setting).await);
         tell(Arc::clone(&world)).await;
-        world.stop();
+        world.stop().await;
     });
 }
 
@@ -241,13 +241,16 @@ impl World {
         });
         let token = CancellationToken::new();
         let stop = token.clone();
-        tokio::spawn(async move { rollouts.run(stop).await });
-        *self.operator.lock().unwrap() = Some(token);
+        let task = tokio::spawn(async move { rollouts.run(stop).await });
+        *self.operator.lock().unwrap() = Some((token, task));
     }
 
-    pub fn stop(&self) {
-        if let Some(token) = self.operator.lock().unwrap().take() {
+    /// Ends the operator, with whatever look was under way.
+    pub async fn stop(&self) {
+        let operator = self.operator.lock().unwrap().take();
+        if let Some((token, task)) = operator {
             token.cancel();
+            task.await.unwrap();
         }
     }
 
