@@ -26,7 +26,7 @@ use crate::model::{Decimal, Expression, Labels, Mode, OnBlock, OnUnknown, Period
     printcolumn = r#"{"name":"Target","type":"string","jsonPath":".spec.target.workloadRef.name"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
     printcolumn = r#"{"name":"Verdict","type":"string","jsonPath":".status.lastVerdict"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.lastReason","priority":1}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.lastReason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

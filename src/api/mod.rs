@@ -17,6 +17,7 @@ pub mod schema;
 pub mod schema_files;
 mod schema_rules;
 mod window;
+mod wish;
 
 pub use any::{AnyResource, KINDS};
 pub use condition::{Condition, ConditionStatus, set_condition};
@@ -26,17 +27,17 @@ pub use gate::{
     ProbesCheck, Target, WebhookCheck, WebhookHeader, WebhookJson, WebhookPoll, WebhookTls, WindowCheck, WorkloadRef,
 };
 pub use names::{
-    ANNOTATION_CANCEL, ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_RUN, ANNOTATION_SOURCE,
-    ANNOTATION_VERDICT, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION, LABEL_REVISION,
-    LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
+    ANNOTATION_CANCEL, ANNOTATION_GATE, ANNOTATION_MODULE, ANNOTATION_RELEASE, ANNOTATION_REVOKE, ANNOTATION_RUN,
+    ANNOTATION_SOURCE, ANNOTATION_VERDICT, DEFAULT_NAMESPACE, GROUP, LABEL_CHANGE, LABEL_GATE, LABEL_QUESTION,
+    LABEL_REVISION, LABEL_SUBJECT, Resource, VERSION, name_of, namespace_of,
 };
 pub use probe::{
     Arm, BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
     DownRule, ExchangeStep, ExpectedOutcome, FlapRule, GrpcProbe, HttpAuth, HttpBody, HttpExpect, HttpHeader, HttpJson,
     HttpLatency, HttpProbe, HttpProxy, HttpRedirects, HttpSize, HttpVersion, IcmpExpect, IcmpProbe, IpFamily,
-    LastModified, LatencyRule, Maintenance, NodeTargets, PodTargets, Probe, ProbeSpec, ProbeStatus, ProbeTls,
-    ScriptProbe, SelfCheck, Severity, StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe, TlsVersion,
-    UdpProbe, UnixHttp, UnixProbe, UpRule, WebsocketProbe,
+    LastModified, LastRun, LatencyRule, Maintenance, NodeTargets, PodTargets, Probe, ProbeSpec, ProbeStatus, ProbeTls,
+    RunRound, ScriptProbe, SelfCheck, Severity, StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe,
+    TlsVersion, UdpProbe, UnixHttp, UnixProbe, UpRule, WebsocketProbe,
 };
 pub use run::{
     Attempt, Bypassed, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,
@@ -45,3 +46,4 @@ pub use window::{
     Calendar, CronSchedule, DateRange, ReleaseWindow, ReleaseWindowSpec, ReleaseWindowStatus, RruleSchedule, Schedule,
     Weekday, WeeklyHours, WindowSelector, WindowType,
 };
+pub use wish::Wish;

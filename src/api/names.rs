@@ -23,6 +23,8 @@ pub const LABEL_GATE: &str = "probegate.io/gate";
 pub const LABEL_CHANGE: &str = "probegate.io/change";
 /// On a run: who wants it to end, as JSON `{"actor": …, "reason": …}`; whoever drives it ends it.
 pub const ANNOTATION_CANCEL: &str = "probegate.io/cancel";
+/// On an override: who takes it back, as JSON `{"actor": …, "reason": …}`; the operator revokes it.
+pub const ANNOTATION_REVOKE: &str = "probegate.io/revoke";
 /// On a probe: every new value makes a round of each of its targets at once.
 pub const ANNOTATION_RUN: &str = "probegate.io/run";
 /// On a resource that came from a file: the file and line.

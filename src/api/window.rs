@@ -24,7 +24,7 @@ use crate::model::{Action, Expression, Invoker, Labels, Period, Running};
     printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,
     printcolumn = r#"{"name":"In Force","type":"boolean","jsonPath":".status.inForce"}"#,
     printcolumn = r#"{"name":"Until","type":"string","jsonPath":".status.until"}"#,
-    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".spec.reason","priority":1}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".spec.reason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

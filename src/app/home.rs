@@ -14,14 +14,14 @@ use crate::api::Gate;
 use crate::clock::Clock;
 use crate::cluster::{ConnectOptions, Connection, Scope};
 use crate::engine::{Ask, Lead};
-use crate::operator::{Candidate, Ended, Places, Rollouts, rollouts};
+use crate::operator::{Candidate, Ended, Places, Rollouts, publish_events, rollouts};
 use crate::store::Retention;
 use crate::store::kubernetes::KubernetesStore;
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::{Cache, Store};
 
 /// The lease of an operator without a name.
-const LEASE: &str = "probegate";
+pub(super) const LEASE: &str = "probegate";
 
 /// Where resources and runs are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +135,13 @@ impl Kept {
         Some(Rollouts::new(rollouts::Parts { client, scope, gates, ask, clock, replica }))
     }
 
+    /// What tells people of news where they look, to be run by the leader.
+    pub(super) fn events(&self, clock: Arc<dyn Clock>) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let Self::Cluster { connection, home, store } = self else { return None };
+        let replica = home.candidacy.as_ref()?.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        Some(publish_events(connection.client(), Arc::clone(store) as Arc<dyn Store>, clock, replica))
+    }
+
     pub(super) fn register(&self, registry: &mut Registry) {
         match self {
             Self::Embedded(store) => store.metrics().register(registry),
@@ -163,6 +170,10 @@ pub(super) struct Reign {
     resign: CancellationToken,
     task: Option<JoinHandle<()>>,
     lost: watch::Receiver<Option<String>>,
+    /// Where the others reach this process.
+    pub(super) address: watch::Sender<Option<String>>,
+    /// Where the leader is reached, where that is another process.
+    pub(super) leader: watch::Sender<Option<String>>,
 }
 
 impl Reign {
@@ -170,12 +181,13 @@ impl Reign {
     pub(super) fn begin(home: &Kept, clock: &Arc<dyn Clock>) -> Self {
         let resign = CancellationToken::new();
         let (tell, lost) = watch::channel(None);
+        let (address, leader) = (watch::Sender::new(None), watch::Sender::new(None));
         let Kept::Cluster { connection, home, .. } = home else {
-            return Self { lead: Lead::alone(), resign, task: None, lost };
+            return Self { lead: Lead::alone(), resign, task: None, lost, address, leader };
         };
         let (leading, leads) = watch::channel(false);
         let lead = Lead::shared(leads);
-        let Some(candidacy) = &home.candidacy else { return Self { lead, resign, task: None, lost } };
+        let Some(candidacy) = &home.candidacy else { return Self { lead, resign, task: None, lost, address, leader } };
         let namespace = candidacy.namespace.clone().unwrap_or_else(|| connection.default_namespace().to_owned());
         // A container that was restarted is not the leader that it was before.
         let name = candidacy.identity.clone().unwrap_or_else(|| LEASE.to_owned());
@@ -185,6 +197,8 @@ impl Reign {
             lease: home.scope.instance().map_or_else(|| LEASE.to_owned(), |instance| format!("{LEASE}-{instance}")),
             identity: format!("{name}_{}", Uuid::now_v7().simple()),
             clock: Arc::clone(clock),
+            address: address.subscribe(),
+            leader: leader.clone(),
         };
         let stop = resign.clone();
         let task = tokio::spawn(async move {
@@ -192,7 +206,7 @@ impl Reign {
                 tell.send_replace(Some(why));
             }
         });
-        Self { lead, resign, task: Some(task), lost }
+        Self { lead, resign, task: Some(task), lost, address, leader }
     }
 
     /// Waits until it led and has lost: then the process must end at once, before another one begins.

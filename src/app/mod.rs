@@ -7,8 +7,10 @@ mod files;
 mod home;
 mod kinds;
 mod probing;
+mod relay;
 mod rulebook;
 mod serving;
+mod terminal;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,11 +27,12 @@ use home::{Kept, Reign};
 use probing::Probing;
 use rulebook::RuleBook;
 pub use serving::{Bound, Serving};
+pub use terminal::{Terminal, Whereabouts, Within};
 
 use crate::api::{Gate, Override, ReleaseWindow, Resource};
 use crate::calendars::{self, WindowBook};
 use crate::clock::{Clock, SystemClock};
-use crate::cluster::ConnectError;
+use crate::cluster::{ConnectError, ScopeError};
 use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
 use crate::engine::{Engine, Lead, Parts};
 use crate::operator::{Rollouts, Standings};
@@ -85,6 +88,27 @@ pub enum AppError {
     /// The resources of the files cannot be kept.
     #[error("while keeping the resources of the files: {0}")]
     Keep(#[from] StoreError),
+    /// What was named is no namespace or no instance.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    /// The cluster does not give what is asked for.
+    #[error("{0}")]
+    Cluster(StoreError),
+    /// The user may not.
+    #[error(
+        "you may not {verb} {resource} in namespace {namespace}; the role {role} lets you \
+         (`kubectl auth can-i {verb} {resource}.probegate.io -n {namespace}`)"
+    )]
+    Denied {
+        /// The verb.
+        verb: &'static str,
+        /// The plural.
+        resource: &'static str,
+        /// Where.
+        namespace: String,
+        /// Who may.
+        role: &'static str,
+    },
     /// Only one directory can be followed.
     #[error("{0} paths were given to be followed: put the resources into one directory")]
     Several(usize),
@@ -216,6 +240,9 @@ impl App {
             cluster: options.cluster.clone(),
             lead: reign.lead.clone(),
         });
+        if let Some(events) = home.events(Arc::clone(&clock)) {
+            starting.spawn_leading(events);
+        }
         let rollouts = home.rollouts(gates.clone(), Arc::new(engine.clone()), Arc::clone(&clock));
         if let Some(rollouts) = rollouts.clone() {
             let stopping = stop.clone();

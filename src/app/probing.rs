@@ -60,7 +60,7 @@ impl Starting<'_> {
         let board = engine.board();
         self.spawn_leading(engine.run());
         if options.follow {
-            self.spawn_leading(run_when_asked(Arc::clone(self.store), board.clone()));
+            self.spawn_leading(run_when_asked(Arc::clone(self.store), board.clone(), Arc::clone(self.clock)));
         }
         Ok(Probing { resident: Prober { board, modules, tools }, archive, passing })
     }

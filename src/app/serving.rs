@@ -1,16 +1,17 @@
 //! The server over everything else: sockets, tokens, certificate, health.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use super::callers::ByCluster;
+use super::relay::ToLeader;
 use super::{App, AppError};
 use crate::config::Directory;
 use crate::operator::Reviews;
-use crate::server::{Access, Deps, Health, Listeners, Metrics, Server, Standing, Tls, require_loopback};
+use crate::server::{Access, Deps, Health, Listeners, Metrics, Relay, Server, Standing, Tls, require_loopback};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -28,6 +29,8 @@ pub struct Serving {
     pub tokens: Option<PathBuf>,
     /// The files of the certificate chain and its key.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// The address by which other replicas reach this one, such as the pod's.
+    pub advertise: Option<IpAddr>,
 }
 
 /// A server whose sockets are open: connections are taken as soon as it runs.
@@ -72,6 +75,19 @@ impl App {
             admin = Some(listener.local_addr().map_err(|error| unusable(address, &error))?);
             listeners.admin = Some(listener);
         }
+        // A certificate is for a name that callers use, and not for a pod's address.
+        let advertised = serving.advertise.filter(|_| tls.is_none()).zip(main.first());
+        let advertised = advertised.map(|(ip, first)| format!("http://{}", SocketAddr::new(ip, first.port())));
+        self.reign.address.send_replace(advertised);
+        let relay = match self.home.connection() {
+            Some(_) => {
+                let relay = ToLeader::new(self.reign.leader.subscribe()).await;
+                let relay = relay
+                    .map_err(|error| AppError::Task { doing: "preparing calls to the leader", why: error.to_string() });
+                Some(Arc::new(relay?) as Arc<dyn Relay>)
+            }
+            None => None,
+        };
         let metrics = Metrics::new();
         let mut registry = telemetry::Metrics::new();
         metrics.register(registry.registry());
@@ -90,6 +106,7 @@ impl App {
             metrics,
             registry: Arc::new(registry.into_registry()),
             cluster: self.cluster.clone(),
+            relay,
         };
         Ok(Bound { server: Server::new(deps), listeners, stop: self.stop.clone(), main, admin })
     }

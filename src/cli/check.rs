@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::backend::{Backend, BackendArgs};
+use super::backend::{Backend, BackendArgs, Place};
 use super::output::{Case, CaseResult, Cell, Page, Progress, Render, Suite, Table, instant, lasting};
 use super::question::QuestionArgs;
 use super::{Exit, Global};
@@ -25,6 +25,8 @@ Examples:
   Ask a server after the second of five batches, and wait for the verdict:
     probegate check --server https://probegate.example --gate shop/checkout --change c-17 \\
       --revision v42 --batch 2/5 --percent 10 --point post --wait 30m
+  Ask the operator of a cluster, with your own kubeconfig and your own rights:
+    probegate check --kubernetes -n shop --gate checkout --revision v42
 
 Exit codes: 0 pass, 1 block, 2 wait, 3 wrong use or an error";
 
@@ -43,10 +45,18 @@ pub(super) struct Args {
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let (question, wait) = (args.question, args.wait.to_std());
-    let checked = args.backend.with(async |backend| {
-        let question = match backend {
-            Backend::Local(app) => question.among(&app.gates().all())?,
-            Backend::Remote(_) => question.remote()?,
+    let backend = args.backend.about(question.gate());
+    let checked = backend.with(async |backend| {
+        let question = match &backend.place {
+            Place::Here(here) => {
+                let gates = here.gates().await?;
+                let question = question.among(&gates.all(), backend.only(), here.user().await)?;
+                if let Some(cluster) = here.cluster() {
+                    cluster.require("create", "gateruns", &question.namespace, "probegate-caller").await?;
+                }
+                question
+            }
+            Place::Remote(_) => question.remote(backend.namespace())?,
         };
         let mut progress = Progress::new(global.quiet || !global.printer().for_people());
         let answer = ask(backend, &question, wait, &mut progress).await?;
@@ -69,9 +79,19 @@ async fn ask(
     loop {
         let begun = clock.elapsed();
         let step = wait.saturating_sub(begun).min(STEP);
-        let answer = match backend {
-            Backend::Local(app) => app.engine().ask(question.clone(), step).await?,
-            Backend::Remote(client) => client.check(question, step).await?,
+        let answer = match &backend.place {
+            Place::Here(here) => {
+                let mut answer = here.engine().ask(question.clone(), step).await?;
+                // Whoever only looks on must not be left with what the last leader said.
+                if answer.verdict == Verdict::Wait
+                    && let Some(cluster) = here.cluster()
+                    && let Some(why) = cluster.leaderless().await
+                {
+                    answer.reason = format!("no operator leads: {why}; {}", answer.reason);
+                }
+                answer
+            }
+            Place::Remote(client) => client.check(question, step).await?,
         };
         let left = wait.saturating_sub(clock.elapsed());
         if answer.verdict != Verdict::Wait || left.is_zero() || hopeless(&answer, clock.now(), left) {

@@ -1,23 +1,30 @@
 //! `probegate override`: audited exceptions.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::backend::{Backend, BackendArgs};
+use super::backend::{Backend, BackendArgs, Here, Place};
 use super::output::{Cell, Page, Render, Table, Tone, ago, instant};
 use super::{Exit, Global};
 use crate::api::{
-    DEFAULT_NAMESPACE, Effect, Gate, Override, OverrideSpec, OverrideState, OverrideStatus, ReleaseWindow, Revocation,
-    name_of, namespace_of,
+    ANNOTATION_REVOKE, Effect, Gate, Override, OverrideSpec, OverrideState, OverrideStatus, ReleaseWindow, Revocation,
+    Wish, name_of, namespace_of,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::model::Period;
 use crate::server::{OverrideList, OverrideRequest};
-use crate::store::{Query, StoreExt};
+use crate::store::{Query, StoreError, StoreExt};
 
 /// Overrides that are read at once.
 const PAGE: usize = 200;
+/// How often the operator's hand is looked for, and how long: a failover is over by then.
+const LOOK: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a wish is written against other writers.
+const MAX_WRITES: u32 = 5;
 /// How often a name that is taken is tried again with the next number.
 const MAX_TRIES: u32 = 100;
 
@@ -26,7 +33,8 @@ Examples:
   probegate override create --server https://probegate.example --gate shop/checkout --change c-17 \\
     --check latency --effect pass --reason 'known slow start' --ticket OPS-2 --expires 4h
   probegate override list --server https://probegate.example
-  probegate override revoke shop/checkout-c-17 --reason 'fixed' --server https://probegate.example";
+  probegate override revoke shop/checkout-c-17 --reason 'fixed' --server https://probegate.example
+  probegate override create --kubernetes -n shop --gate checkout --change c-17 --reason 'known slow start'";
 
 /// What the command takes.
 #[derive(Debug, clap::Args)]
@@ -49,10 +57,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[group(id = "for", required = true, multiple = false, args = ["gate", "window"])]
 struct Create {
-    /// The gate that it is for, as NAMESPACE/NAME.
+    /// The gate that it is for, as NAMESPACE/NAME or NAME.
     #[arg(long, value_name = "GATE")]
     gate: Option<String>,
-    /// The window or freeze that it is for, as NAMESPACE/NAME.
+    /// The window or freeze that it is for, as NAMESPACE/NAME or NAME.
     #[arg(long, value_name = "WINDOW")]
     window: Option<String>,
     /// The change that it is for.
@@ -99,7 +107,7 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct Revoke {
-    /// The override, as NAMESPACE/NAME.
+    /// The override, as NAMESPACE/NAME or NAME.
     name: String,
     /// Why, for the record.
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -112,19 +120,17 @@ pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let now = SystemClock::new().now();
     let (items, alone) = match args.command {
         Command::Create(create) => {
-            (vec![create.backend.clone().with(async |backend| create.make(backend, now).await).await?], true)
+            let backend = create.backend.clone().about(create.about());
+            (vec![backend.with(async |backend| create.make(backend, now).await).await?], true)
         }
         Command::List(list) => (list.backend.clone().with(async |backend| list.read(backend, now).await).await?, false),
         Command::Revoke(revoke) => {
-            (vec![revoke.backend.clone().with(async |backend| revoke.take(backend, now).await).await?], true)
+            let backend = revoke.backend.clone().about(Some(&revoke.name));
+            (vec![backend.with(async |backend| revoke.take(backend, now).await).await?], true)
         }
     };
     global.printer().print(&Overrides { items, alone, now })?;
     Ok(Exit::Pass)
-}
-
-fn full_name(text: &str) -> (&str, &str) {
-    text.split_once('/').unwrap_or((DEFAULT_NAMESPACE, text))
 }
 
 /// An instant from a length of time from now, or from itself.
@@ -141,8 +147,15 @@ fn expiry(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
 }
 
 impl Create {
-    fn spec(&self, now: Timestamp) -> anyhow::Result<OverrideSpec> {
-        let name = |text: &Option<String>| text.as_deref().map(|text| full_name(text).1.to_owned());
+    /// The gate or window, as it was named.
+    fn about(&self) -> Option<&str> {
+        self.gate.as_deref().or(self.window.as_deref())
+    }
+
+    fn spec(&self, actor: String, now: Timestamp) -> anyhow::Result<OverrideSpec> {
+        let name = |text: &Option<String>| {
+            text.as_deref().map(|text| text.split_once('/').map_or(text, |(_, name)| name).to_owned())
+        };
         Ok(OverrideSpec {
             gate: name(&self.gate),
             window: name(&self.window),
@@ -152,7 +165,7 @@ impl Create {
                 EffectWord::Pass => Effect::Pass,
                 EffectWord::Block => Effect::Block,
             },
-            actor: super::question::user().unwrap_or_default(),
+            actor,
             reason: self.reason.clone(),
             ticket: self.ticket.clone(),
             expires: expiry(&self.expires, now)?,
@@ -161,12 +174,16 @@ impl Create {
 
     async fn make(&self, backend: &Backend, now: Timestamp) -> anyhow::Result<Override> {
         anyhow::ensure!(!self.reason.trim().is_empty(), "--reason is empty: say why, for the record");
-        let spec = self.spec(now)?;
-        match backend {
-            Backend::Remote(client) => {
+        let full = |text: &Option<String>| {
+            let (namespace, name) = backend.full_name(text.as_deref()?);
+            Some(format!("{namespace}/{name}"))
+        };
+        match &backend.place {
+            Place::Remote(client) => {
+                let spec = self.spec(String::new(), now)?;
                 let request = OverrideRequest {
-                    gate: self.gate.clone(),
-                    window: self.window.clone(),
+                    gate: full(&self.gate),
+                    window: full(&self.window),
                     change: spec.change,
                     check: spec.check,
                     effect: spec.effect,
@@ -176,15 +193,18 @@ impl Create {
                 };
                 Ok(client.post(&["v1", "overrides"], &serde_json::to_value(&request)?).await?)
             }
-            Backend::Local(app) => {
-                let about = self.gate.as_deref().or(self.window.as_deref()).unwrap_or_default();
-                let (namespace, name) = full_name(about);
+            Place::Here(here) => {
+                let (namespace, name) = backend.full_name(self.about().unwrap_or_default());
+                if let Some(cluster) = here.cluster() {
+                    cluster.require("create", "overrides", namespace, "probegate-approver").await?;
+                }
+                let spec = self.spec(here.user().await.unwrap_or_default(), now)?;
                 let known = match &self.gate {
-                    Some(_) => app.store().get_as::<Gate>(namespace, name).await?.is_some(),
-                    None => app.store().get_as::<ReleaseWindow>(namespace, name).await?.is_some(),
+                    Some(_) => here.store().get_as::<Gate>(namespace, name).await?.is_some(),
+                    None => here.store().get_as::<ReleaseWindow>(namespace, name).await?.is_some(),
                 };
                 anyhow::ensure!(known, "there is no gate or window {namespace}/{name}");
-                keep(app.store(), namespace, name, spec).await
+                keep(here.store(), namespace, name, spec).await
             }
         }
     }
@@ -214,8 +234,8 @@ async fn keep(
 impl List {
     async fn read(&self, backend: &Backend, now: Timestamp) -> anyhow::Result<Vec<Override>> {
         let mut items: Vec<Override> = Vec::new();
-        match backend {
-            Backend::Remote(client) => {
+        match &backend.place {
+            Place::Remote(client) => {
                 let mut after: Option<String> = None;
                 loop {
                     let mut query = vec![("limit", PAGE.to_string())];
@@ -228,10 +248,11 @@ impl List {
                     }
                 }
             }
-            Backend::Local(app) => {
-                let mut query = Query { limit: PAGE, ..Query::default() };
+            Place::Here(here) => {
+                let namespace = backend.only().map(str::to_owned);
+                let mut query = Query { namespace, limit: PAGE, ..Query::default() };
                 loop {
-                    let page = app.store().list_as::<Override>(&query).await?;
+                    let page = here.store().list_as::<Override>(&query).await?;
                     items.extend(page.items);
                     match page.next {
                         Some(next) => query.after = Some(next),
@@ -241,7 +262,9 @@ impl List {
             }
         }
         items.retain(|item| {
-            (self.all || item.in_force(now)) && self.change.as_ref().is_none_or(|change| *change == item.spec.change)
+            backend.shows(namespace_of(item))
+                && (self.all || item.in_force(now))
+                && self.change.as_ref().is_none_or(|change| *change == item.spec.change)
         });
         Ok(items)
     }
@@ -249,27 +272,73 @@ impl List {
 
 impl Revoke {
     async fn take(&self, backend: &Backend, now: Timestamp) -> anyhow::Result<Override> {
-        let (namespace, name) = full_name(&self.name);
-        match backend {
-            Backend::Remote(client) => {
+        let (namespace, name) = backend.full_name(&self.name);
+        let here = match &backend.place {
+            Place::Remote(client) => {
                 let query = [("reason", self.reason.clone())];
-                Ok(client.delete(&["v1", "overrides", namespace, name], &query).await?)
+                return Ok(client.delete(&["v1", "overrides", namespace, name], &query).await?);
             }
-            Backend::Local(app) => {
-                let found = app.store().get_as::<Override>(namespace, name).await?;
-                let mut found = found.with_context(|| {
-                    format!("there is no override {namespace}/{name}; `probegate override list` shows which there are")
-                })?;
-                let status = found.status.get_or_insert_with(OverrideStatus::default);
-                if status.revoked.is_none() {
-                    let actor = super::question::user().unwrap_or_default();
-                    status.revoked = Some(Revocation { actor, reason: self.reason.clone(), at: now });
-                    status.state = Some(OverrideState::Revoked);
-                    found = app.store().put_status_as(&found).await?;
-                }
-                Ok(found)
-            }
+            Place::Here(here) => here,
+        };
+        let mut found = find(here, namespace, name).await?;
+        if found.status.as_ref().is_some_and(|status| status.revoked.is_some()) {
+            // Revoking twice is revoking once: who did it first stays on record.
+            return Ok(found);
         }
+        let actor = here.user().await.unwrap_or_default();
+        if let Some(cluster) = here.cluster() {
+            cluster.require("update", "overrides", namespace, "probegate-approver").await?;
+            let wish = Wish { actor, reason: self.reason.clone() };
+            ask_to_revoke(here, found, &wish).await?;
+            return revoked(here, namespace, name).await;
+        }
+        let status = found.status.get_or_insert_with(OverrideStatus::default);
+        status.revoked = Some(Revocation { actor, reason: self.reason.clone(), at: now });
+        status.state = Some(OverrideState::Revoked);
+        Ok(here.store().put_status_as(&found).await?)
+    }
+}
+
+async fn find(here: &Here, namespace: &str, name: &str) -> anyhow::Result<Override> {
+    let found = here.store().get_as::<Override>(namespace, name).await?;
+    found.with_context(|| {
+        format!("there is no override {namespace}/{name}; `probegate override list` shows which there are")
+    })
+}
+
+/// Writes on an override that it is taken back: its status is the operator's to write.
+async fn ask_to_revoke(here: &Here, mut found: Override, wish: &Wish) -> anyhow::Result<()> {
+    let (namespace, name) = (namespace_of(&found).to_owned(), name_of(&found).to_owned());
+    let mut writes = 0;
+    while Wish::of(&found, ANNOTATION_REVOKE).is_none() {
+        writes += 1;
+        wish.write(&mut found, ANNOTATION_REVOKE);
+        found = match here.store().put_as(&found).await {
+            Ok(written) => written,
+            Err(StoreError::Conflict { .. }) if writes < MAX_WRITES => find(here, &namespace, &name).await?,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(())
+}
+
+/// Waits until the operator has revoked it.
+async fn revoked(here: &Here, namespace: &str, name: &str) -> anyhow::Result<Override> {
+    let clock = SystemClock::new();
+    loop {
+        let found = find(here, namespace, name).await?;
+        if found.status.as_ref().is_some_and(|status| status.revoked.is_some()) {
+            return Ok(found);
+        }
+        if clock.elapsed() > PATIENCE {
+            let why = match here.cluster() {
+                Some(cluster) => cluster.leaderless().await,
+                None => None,
+            };
+            let why = why.unwrap_or_else(|| "the operator has not answered yet".to_owned());
+            bail!("the wish is written on override {namespace}/{name}, and it is still in force: {why}");
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! of others.
 
 mod address;
+mod cluster;
 mod flags;
 mod import;
 mod list;
@@ -11,7 +12,6 @@ mod run;
 mod seen;
 
 use super::{Exit, Global};
-use crate::api::DEFAULT_NAMESPACE;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,10 +24,11 @@ Examples:
     probegate probe icmp://router -v
   Run every probe of a file, one JSON object for each target:
     probegate probe -f probe.yaml -o json
-  Look at the resident probes of a server, and run one now:
+  Look at the resident probes of a server or a cluster, and run one now:
     probegate probe list --server https://probegate.example --state down
     probegate probe history shop/checkout --since 6h --server https://probegate.example
     probegate probe run shop/checkout --server https://probegate.example
+    probegate probe list --kubernetes -A
   Run every probe of a directory like tests:
     probegate probe test -f probes/ -o junit
   Take over the modules of blackbox_exporter:
@@ -51,13 +52,13 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// List the probes of a server, and how they stand.
+    /// List the probes of a server or a cluster, and how they stand.
     List(list::List),
-    /// Show one probe of a server with its targets and their last rounds.
+    /// Show one probe of a server or a cluster with its targets and their last rounds.
     Show(list::Show),
     /// Tell the past of a probe of a server: availability, latencies, failures, turns.
     History(list::History),
-    /// Run a probe now, on its server, or here from files, and exit with its state.
+    /// Run a probe now, on its server or in its cluster, or here from files, and exit with its state.
     Run(run::Run),
     /// Run every probe of files once, and report like a test runner.
     Test(run::Test),
@@ -81,9 +82,4 @@ pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
         Some(Command::ImportBlackbox(args)) => import::run(args, global).await,
         None => once::run(args.once, global).await,
     }
-}
-
-/// Namespace and name of a probe.
-fn name_parts(name: &str) -> (&str, &str) {
-    name.split_once('/').unwrap_or((DEFAULT_NAMESPACE, name))
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 
-use crate::api::{DEFAULT_NAMESPACE, Gate, name_of, namespace_of};
+use crate::api::{Gate, name_of, namespace_of};
 use crate::config::{env, env_flag};
 use crate::model::{Action, Batch, Change, Invoker, Labels, Point, Question};
 
@@ -25,7 +25,7 @@ pub(super) struct QuestionArgs {
     /// What the change does: release, rollback, scale or config.
     #[arg(long, value_name = "ACTION", default_value = "release")]
     action: Action,
-    /// Who asks [default: the user that runs this].
+    /// Who asks [default: the user that runs this; in a cluster whom it takes you for].
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// Whether a person or automation asks [default: person, and automation where CI is set].
@@ -77,9 +77,22 @@ fn named(text: &str) -> (Option<&str>, &str) {
 }
 
 impl QuestionArgs {
-    /// The question to a gate of `gates`: the resources are at hand.
-    pub(super) fn among(&self, gates: &[std::sync::Arc<Gate>]) -> anyhow::Result<Question> {
-        let gate = self.choose(gates)?;
+    /// The gate, as it was named.
+    pub(super) fn gate(&self) -> Option<&str> {
+        self.gate.as_deref()
+    }
+
+    /// The question of `user` to a gate of `gates`, or to one of those in one namespace: the resources
+    /// are at hand.
+    pub(super) fn among(
+        &self,
+        gates: &[std::sync::Arc<Gate>],
+        within: Option<&str>,
+        user: Option<String>,
+    ) -> anyhow::Result<Question> {
+        let inside = gates.iter().filter(|gate| within.is_none_or(|within| namespace_of(gate.as_ref()) == within));
+        let inside: Vec<_> = inside.cloned().collect();
+        let gate = self.choose(&inside)?;
         let target = match (&self.target, only_target(gate)) {
             (Some(target), _) => target.clone(),
             (None, Some(target)) => target,
@@ -89,15 +102,15 @@ impl QuestionArgs {
                 name_of(gate)
             ),
         };
-        Ok(self.question(namespace_of(gate), name_of(gate), target))
+        Ok(self.question(namespace_of(gate), name_of(gate), target, user))
     }
 
-    /// The question to a gate of a server: the resources are not at hand.
-    pub(super) fn remote(&self) -> anyhow::Result<Question> {
+    /// The question to a gate of a server, by default in `namespace`: the resources are not at hand.
+    pub(super) fn remote(&self, namespace: &str) -> anyhow::Result<Question> {
         let gate = self.gate.as_deref().context("say which gate with --gate NAMESPACE/NAME")?;
-        let (namespace, name) = named(gate);
+        let (of_gate, name) = named(gate);
         let target = self.target.clone().unwrap_or_else(|| name.to_owned());
-        Ok(self.question(namespace.unwrap_or(DEFAULT_NAMESPACE), name, target))
+        Ok(self.question(of_gate.unwrap_or(namespace), name, target, user()))
     }
 
     fn choose<'a>(&self, gates: &'a [std::sync::Arc<Gate>]) -> anyhow::Result<&'a Gate> {
@@ -124,16 +137,18 @@ impl QuestionArgs {
             (Some(_), Some(_), None) => {
                 bail!("there are several gates: say which one with --gate; there are {}", all())
             }
-            (None, _, _) if gates.is_empty() => bail!("there is no gate in what was given: name the files with -f"),
+            (None, _, _) if gates.is_empty() => {
+                bail!("there is no gate there: name files with -f, or another namespace with -n")
+            }
             (None, _, name) => bail!("there is no gate {}; there are {}", name.unwrap_or_default(), all()),
         }
     }
 
-    fn question(&self, namespace: &str, gate: &str, target: String) -> Question {
+    fn question(&self, namespace: &str, gate: &str, target: String, user: Option<String>) -> Question {
         let (index, total) = self.batch;
         let share = u64::from(index) * 100 / u64::from(total).max(1);
         let percent = self.percent.unwrap_or_else(|| u8::try_from(share).unwrap_or(100));
-        let actor = self.actor.clone().or_else(user);
+        let actor = self.actor.clone().or(user);
         let usual = if env_flag("CI") { Invoker::Automation } else { Invoker::Person };
         Question {
             namespace: namespace.to_owned(),
@@ -192,7 +207,8 @@ mod tests {
 
     #[test]
     fn one_gate_with_one_target_needs_no_more_than_a_revision() {
-        let question = parse("check --revision v42").among(&[gate("shop", "checkout", &["checkout"])]).unwrap();
+        let question =
+            parse("check --revision v42").among(&[gate("shop", "checkout", &["checkout"])], None, None).unwrap();
         assert_eq!((question.namespace.as_str(), question.gate.as_str()), ("shop", "checkout"));
         assert_eq!(question.change.target, "checkout");
         assert_eq!(question.change.id, "checkout-v42");
@@ -203,7 +219,7 @@ mod tests {
     #[test]
     fn a_batch_has_its_share_of_the_target_unless_it_is_told() {
         let gates = [gate("shop", "checkout", &["checkout"])];
-        let question = |line| parse(line).among(&gates).unwrap();
+        let question = |line| parse(line).among(&gates, None, None).unwrap();
         assert_eq!(question("check --revision v1 --batch 2/5").batch, Batch { index: 2, total: 5, percent: 40 });
         assert_eq!(question("check --revision v1 --batch 2/5 --percent 10").batch.percent, 10);
     }
@@ -218,7 +234,14 @@ mod tests {
     )]
     fn what_is_missing_is_asked_for_by_name(#[case] line: &str, #[case] message: &str) {
         let gates = [gate("a", "x", &["one"]), gate("b", "x", &["web-*"])];
-        assert_eq!(parse(line).among(&gates).unwrap_err().to_string(), message);
+        assert_eq!(parse(line).among(&gates, None, None).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_namespace_leaves_its_own_gates_alone_to_choose_from() {
+        let gates = [gate("a", "x", &["one"]), gate("b", "x", &["two"])];
+        let question = parse("check --revision v1").among(&gates, Some("b"), Some("alice".to_owned())).unwrap();
+        assert_eq!((question.change.target.as_str(), question.change.actor.as_str()), ("two", "alice"));
     }
 
     #[rstest]

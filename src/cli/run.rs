@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use super::backend::{Backend, BackendArgs};
+use super::backend::{Backend, BackendArgs, Place};
 use super::output::{Case, CaseResult, Cell, Page, Progress, Render, Suite, Table, Tone, ago, instant};
 use super::{Exit, Global};
 use crate::api::{CheckStatus, GateRun, name_of, namespace_of};
@@ -61,7 +61,7 @@ struct List {
 
 #[derive(Debug, clap::Args)]
 struct One {
-    /// The run, as NAMESPACE/NAME.
+    /// The run, as NAMESPACE/NAME or NAME.
     run: String,
     #[command(flatten)]
     backend: BackendArgs,
@@ -69,7 +69,7 @@ struct One {
 
 #[derive(Debug, clap::Args)]
 struct Cancel {
-    /// The run, as NAMESPACE/NAME.
+    /// The run, as NAMESPACE/NAME or NAME.
     run: String,
     /// Why, for the record.
     #[arg(long, value_name = "TEXT")]
@@ -81,45 +81,42 @@ struct Cancel {
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     match args.command {
         Command::List(list) => {
-            let runs = list.backend.clone().with(async |backend| list.read(backend).await).await?;
+            let backend = list.backend.clone().about(list.gate.as_deref());
+            let runs = backend.with(async |backend| list.read(backend).await).await?;
             global.printer().print(&Runs { runs, now: SystemClock::new().now() })?;
             Ok(Exit::Pass)
         }
         Command::Show(one) => {
-            let run = one.backend.with(async |backend| find(backend, &one.run).await).await?;
+            let run = one.backend.about(Some(&one.run)).with(async |backend| find(backend, &one.run).await).await?;
             global.printer().print(&Shown { run })?;
             Ok(Exit::Pass)
         }
         Command::Watch(one) => watch(one, global).await,
         Command::Cancel(cancel) => {
-            let answer = cancel.backend.clone().with(async |backend| cancel.end(backend).await).await?;
+            let backend = cancel.backend.clone().about(Some(&cancel.run));
+            let answer = backend.with(async |backend| cancel.end(backend).await).await?;
+            let done = answer.verdict == Verdict::Block;
             global.printer().print(&Cancelled { answer })?;
-            Ok(Exit::Pass)
+            Ok(if done { Exit::Pass } else { Exit::Wait })
         }
     }
 }
 
-/// Namespace and name of a run.
-fn parts(id: &str) -> anyhow::Result<(&str, &str)> {
-    id.split_once('/')
-        .with_context(|| format!("`{id}` is no run: write it as NAMESPACE/NAME, as `probegate run list` shows it"))
-}
-
-async fn find(backend: &Backend, id: &str) -> anyhow::Result<GateRun> {
-    let (namespace, name) = parts(id)?;
-    match backend {
-        Backend::Remote(client) => Ok(client.get(&["v1", "runs", namespace, name], &[]).await?),
-        Backend::Local(app) => app
-            .store()
-            .get_as(namespace, name)
-            .await?
-            .with_context(|| format!("there is no run {id}; `probegate run list` shows which there are")),
+async fn find(backend: &Backend, run: &str) -> anyhow::Result<GateRun> {
+    let (namespace, name) = backend.full_name(run);
+    match &backend.place {
+        Place::Remote(client) => Ok(client.get(&["v1", "runs", namespace, name], &[]).await?),
+        Place::Here(here) => {
+            here.store().get_as(namespace, name).await?.with_context(|| {
+                format!("there is no run {namespace}/{name}; `probegate run list` shows which there are")
+            })
+        }
     }
 }
 
 async fn watch(one: One, global: &Global) -> anyhow::Result<Exit> {
     let mut progress = Progress::new(global.quiet || !global.printer().for_people());
-    let decided = one.backend.with(async |backend| {
+    let decided = one.backend.about(Some(&one.run)).with(async |backend| {
         loop {
             let run = find(backend, &one.run).await?;
             let status = run.status.as_ref();
@@ -139,7 +136,7 @@ async fn watch(one: One, global: &Global) -> anyhow::Result<Exit> {
 
 impl List {
     async fn read(&self, backend: &Backend) -> anyhow::Result<RunList> {
-        if let Backend::Remote(client) = backend {
+        if let Place::Remote(client) = &backend.place {
             let filters = [
                 ("gate", self.gate.clone()),
                 ("change", self.change.clone()),
@@ -147,14 +144,17 @@ impl List {
                 ("limit", Some(self.limit.to_string())),
             ];
             let query: Vec<_> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-            return Ok(client.get(&["v1", "runs"], &query).await?);
+            let mut runs: RunList = client.get(&["v1", "runs"], &query).await?;
+            runs.items.retain(|run| backend.shows(namespace_in(&run.id)));
+            return Ok(runs);
         }
-        let Backend::Local(app) = backend else { bail!("there is nowhere to read runs from") };
+        let Place::Here(here) = &backend.place else { return Ok(RunList { items: Vec::new(), next: None }) };
         let limit = usize::from(self.limit);
         let mut items = Vec::new();
-        let mut query = Query { limit: PAGE, ..Query::default() };
+        let namespace = backend.only().map(str::to_owned);
+        let mut query = Query { namespace, limit: PAGE, brief: true, ..Query::default() };
         loop {
-            let page = app.store().list_as::<GateRun>(&query).await?;
+            let page = here.store().list_as::<GateRun>(&query).await?;
             items.extend(page.items.iter().map(RunSummary::of).filter(|run| self.takes(run)));
             match page.next {
                 Some(next) if items.len() < limit => query.after = Some(next),
@@ -174,17 +174,31 @@ impl List {
     }
 }
 
+/// The namespace of a full name.
+fn namespace_in(id: &str) -> &str {
+    id.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
 impl Cancel {
     async fn end(&self, backend: &Backend) -> anyhow::Result<Answer> {
-        let (namespace, name) = parts(&self.run)?;
-        match backend {
-            Backend::Remote(client) => {
+        let (namespace, name) = backend.full_name(&self.run);
+        match &backend.place {
+            Place::Remote(client) => {
                 let path = ["v1", "runs", namespace, name, "cancel"];
                 Ok(client.post(&path, &json!({"reason": self.reason})).await?)
             }
-            Backend::Local(app) => {
-                let actor = super::question::user().unwrap_or_else(|| "somebody at a terminal".to_owned());
-                Ok(app.engine().cancel(namespace, name, &actor, &self.reason).await?)
+            Place::Here(here) => {
+                if let Some(cluster) = here.cluster() {
+                    cluster.require("update", "gateruns", namespace, "probegate-caller").await?;
+                }
+                let actor = here.user().await.unwrap_or_else(|| "somebody at a terminal".to_owned());
+                let mut answer = here.engine().cancel(namespace, name, &actor, &self.reason).await?;
+                if let Some(cluster) = here.cluster().filter(|_| answer.verdict == Verdict::Wait)
+                    && let Some(why) = cluster.leaderless().await
+                {
+                    answer.reason = format!("the wish is written, and no operator leads: {why}");
+                }
+                Ok(answer)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `probegate serve`: the gate over HTTP.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::kubernetes::KubernetesArgs;
+use super::kubernetes::OperatorArgs;
 use super::{Exit, Global};
 use crate::app::{App, Bound, Candidacy, Home, Limits, Options, Serving};
 
@@ -38,13 +38,17 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR", env = "PROBEGATE_DATA")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    kubernetes: KubernetesArgs,
+    kubernetes: OperatorArgs,
     /// The name of this replica among several, such as the pod's.
     #[arg(long, value_name = "NAME", env = "PROBEGATE_IDENTITY", help_heading = "Cluster")]
     identity: Option<String>,
     /// The namespace of the lease that makes one of the replicas lead; by default that of the pod.
     #[arg(long, value_name = "NAME", env = "PROBEGATE_NAMESPACE", help_heading = "Cluster")]
     lease_namespace: Option<String>,
+    /// The address by which the other replicas reach this one, such as the pod's: what only the leader
+    /// knows is asked there.
+    #[arg(long, value_name = "IP", env = "PROBEGATE_ADVERTISE", help_heading = "Cluster")]
+    advertise: Option<IpAddr>,
     /// Where to listen for questions; may be given several times.
     #[arg(
         long,
@@ -94,7 +98,7 @@ pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
     let in_cluster = args.kubernetes.is_meant();
     let home = if in_cluster {
         let candidacy = Candidacy { identity: args.identity, namespace: args.lease_namespace };
-        Home::Cluster(Box::new(args.kubernetes.home(Some(candidacy), args.data.clone())?))
+        Home::Cluster(Box::new(args.kubernetes.home(candidacy, args.data.clone())?))
     } else {
         args.data.clone().map_or(Home::Memory, Home::Directory)
     };
@@ -117,6 +121,7 @@ pub(super) async fn run(args: Args, _global: &Global) -> anyhow::Result<Exit> {
         admin: Some(args.admin_listen),
         tokens: args.tokens,
         tls: args.tls_cert.zip(args.tls_key),
+        advertise: args.advertise,
     };
     let secure = serving.tls.is_some();
     // Signals count from here: whoever ends it while it starts is heard as well.

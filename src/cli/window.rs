@@ -1,4 +1,4 @@
-//! `probegate window`: what the windows of files say, now and at any other instant.
+//! `probegate window`: what the windows of files or of a cluster say, now and at any other instant.
 
 mod calendar;
 mod explain;
@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::kubernetes::TerminalArgs;
 use super::{Exit, Global};
 use crate::clock::{Clock, SystemClock};
 use crate::model::{Action, Invoker, Labels, Running};
@@ -36,12 +37,14 @@ enum Command {
     Calendar(calendar::Args),
 }
 
-/// The files.
+/// Where the windows are.
 #[derive(Debug, Clone, clap::Args)]
 struct From {
     /// A file or directory with resources; may be given several times.
-    #[arg(short, long = "file", value_name = "PATH", required = true)]
+    #[arg(short, long = "file", value_name = "PATH")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: TerminalArgs,
 }
 
 /// What is asked about.
@@ -51,7 +54,7 @@ struct Subject {
     /// The cluster of the target.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// The namespace of the target.
+    /// The namespace of the target; in a cluster by default that of the context.
     #[arg(short, long, value_name = "NAME")]
     namespace: Option<String>,
     /// The target.
@@ -78,6 +81,12 @@ struct Subject {
 }
 
 impl Subject {
+    /// The same in a cluster, whose context names a namespace.
+    fn within(mut self, namespace: Option<&String>) -> Self {
+        self.namespace = self.namespace.or_else(|| namespace.cloned());
+        self
+    }
+
     fn query(&self, at: Timestamp) -> Query {
         Query {
             at,

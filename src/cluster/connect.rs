@@ -1,7 +1,7 @@
 //! Opens the connection, by the rules of kubectl.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
@@ -17,8 +17,9 @@ use super::metrics::CallMetrics;
 /// Which cluster to connect to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// This file and no other (`--kubeconfig`). Absent: the files of `KUBECONFIG`, else
-    /// `~/.kube/config`, else, in a pod, the cluster that it runs in.
+    /// This file (`--kubeconfig`), or several with `:` between them (`KUBECONFIG`), which are merged as
+    /// kubectl merges them: of those some may be missing. Absent: `~/.kube/config`, else, in a pod, the
+    /// cluster that it runs in.
     pub kubeconfig: Option<PathBuf>,
     /// This context of the kubeconfig and not its current one (`--context`).
     pub context: Option<String>,
@@ -133,7 +134,7 @@ impl Connection {
 async fn config(options: ConnectOptions) -> Result<Config, ConnectError> {
     let ConnectOptions { kubeconfig: path, context } = options;
     let read = match &path {
-        Some(path) => Kubeconfig::read_from(path),
+        Some(path) => read(path),
         None => Kubeconfig::read(),
     };
     let wrong = |error: &KubeconfigError| ConnectError::Kubeconfig { path: path.clone(), why: words(error) };
@@ -152,6 +153,17 @@ async fn config(options: ConnectOptions) -> Result<Config, ConnectError> {
     config.default_retry = false;
     config.connect_timeout = Some(CALL_TIMEOUT / 2);
     Ok(config)
+}
+
+/// Reads one file, or merges several: what the first one says counts.
+fn read(path: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let there: Vec<PathBuf> = std::env::split_paths(path).filter(|path| path.exists()).collect();
+    match there.as_slice() {
+        [first, more @ ..] if !path.exists() => more
+            .iter()
+            .try_fold(Kubeconfig::read_from(first)?, |merged, next| merged.merge(Kubeconfig::read_from(next)?)),
+        _ => Kubeconfig::read_from(path),
+    }
 }
 
 /// Whether there simply is no kubeconfig.
@@ -213,6 +225,18 @@ mod tests {
         let options = ConnectOptions { kubeconfig: Some(file.path().to_owned()), context: Some(context.to_owned()) };
         let error = config(options).await.unwrap_err().to_string();
         assert_eq!(error, format!("the kubeconfig {}: {why}", file.path().display()));
+    }
+
+    #[tokio::test]
+    async fn several_files_are_one_and_the_first_one_counts() {
+        let (first, second) = (tempfile::NamedTempFile::new().unwrap(), two_contexts());
+        let text = "apiVersion: v1\nkind: Config\ncurrent-context: d\n\
+            contexts: [{name: d, context: {cluster: one, user: me, namespace: mall}}]\n";
+        std::fs::write(first.path(), text).unwrap();
+        let paths = [Path::new("/no/such/file"), first.path(), second.path()];
+        let options = ConnectOptions { kubeconfig: Some(std::env::join_paths(paths).unwrap().into()), context: None };
+        let config = config(options).await.unwrap();
+        assert_eq!((config.default_namespace.as_str(), config.cluster_url.host()), ("mall", Some("one.example")));
     }
 
     #[tokio::test]

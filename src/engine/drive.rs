@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::commit::Committed;
 use super::executor::{compile, execute};
@@ -88,14 +89,14 @@ impl Engine {
             return open;
         }
         let (plan, checks) = self.plan(&run, &question);
-        let now = self.inner.moment();
+        let (now, bare) = (self.inner.moment(), run.status.is_none());
         let started_at = run.status.as_ref().and_then(|status| status.started_at).unwrap_or(now.wall);
         let machine = Machine::new(plan, standing.clone(), &Resume { started_at, status: run.status.clone() }, now);
         let status = Arc::new(machine.status(now, attempt, run.status.as_ref()));
         let (latest, receiver) =
             watch::channel(Snapshot { status, retry_after: machine.retry_after(now), committed: false });
         let (sender, orders) = mpsc::channel(MAX_ORDERS);
-        let open = Arc::new(OpenRun { id: id_of(&run), orders: sender, latest: receiver });
+        let open = Arc::new(OpenRun { id: id_of(&run), since: Instant::now(), orders: sender, latest: receiver });
         self.inner.open.insert(key, Arc::clone(&open));
         self.inner.metrics.open.set(i64::try_from(self.inner.open.len()).unwrap_or(i64::MAX));
         let drive = Drive {
@@ -112,7 +113,8 @@ impl Engine {
             orders,
             tasks: JoinSet::new(),
             saved_at: None,
-            unsaved: false,
+            // Whoever has left it for us looks on until there is a status.
+            unsaved: bare,
         };
         let id = open.id.clone();
         let engine = self.clone();
@@ -161,7 +163,8 @@ impl Drive {
             heard = 0;
             self.publish(now);
             self.save_if_due(now).await;
-            let sleep = self.machine.wake_after(now).unwrap_or(IDLE).min(IDLE);
+            let longest = if self.unsaved { SAVE_EVERY } else { IDLE };
+            let sleep = self.machine.wake_after(now).unwrap_or(IDLE).min(longest);
             event = Some(tokio::select! {
                 biased;
                 () = self.inner.stop.cancelled() => return self.let_go().await,

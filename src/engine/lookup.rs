@@ -8,7 +8,7 @@ use super::answer;
 use super::ask::{Answer, AskError};
 use super::attempt::{AttemptState, PAUSE, active, final_block, state_of};
 use super::open::{OpenRun, Order};
-use super::record::{id_of, labels, question_of, run_name};
+use super::record::{id_of, question_of, run_name};
 use super::service::{Engine, Remembered, labelled_key};
 use crate::api::{
     Condition, ConditionStatus, Gate, GateRun, LABEL_QUESTION, LABEL_REVISION, LABEL_SUBJECT, Voided, condition_types,
@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::gate::{ActiveOverride, Standing};
 use crate::model::{Labels, Question, QuestionKey};
-use crate::store::{Object, Query, StoreError, StoreExt};
+use crate::store::{Query, StoreError, StoreExt};
 
 /// How many attempts at one question are looked at: the latest is among the newest few.
 const MAX_ATTEMPTS_READ: usize = 10;
@@ -30,9 +30,19 @@ const MAX_TEXT: usize = 253;
 const SIMILAR: f64 = 0.8;
 
 /// Where a question's answer is.
-enum Found {
+pub(super) enum Found {
     Open(Arc<OpenRun>),
     Answer(Answer),
+}
+
+/// What an attempt at a question is good for.
+pub(super) enum Judged {
+    /// It is going on.
+    Open(Box<GateRun>),
+    /// It answers the question.
+    Answer(Answer),
+    /// It had this number, and the next one is due.
+    Over(u32),
 }
 
 impl Engine {
@@ -126,7 +136,11 @@ impl Engine {
             Found::Open(open) => {
                 let snapshot = open.wait(wait).await;
                 let now = self.inner.parts.clock.now();
-                Ok(answer::of_status(&open.id, &snapshot.status, snapshot.retry_after, now))
+                let mut answer = answer::of_status(&open.id, &snapshot.status, snapshot.retry_after, now);
+                if let Some(why) = super::onlooker::unattended(&open, &snapshot) {
+                    answer.reason = why;
+                }
+                Ok(answer)
             }
         }
     }
@@ -135,30 +149,59 @@ impl Engine {
         let Some(latest) = self.latest_attempt(question, key, None).await? else {
             return self.attempt(question, key, 1).await;
         };
-        let now = self.inner.parts.clock.now();
-        let id = id_of(&latest);
-        let number = latest.status.as_ref().map_or(1, |status| status.attempt);
-        match state_of(&latest, &self.overrides_on(question), now) {
-            AttemptState::Open => {
-                let standing = self.standing(question).await?;
-                Ok(Found::Open(self.start(latest, question.clone(), standing).await))
-            }
-            AttemptState::Answers => {
-                let answer = latest.status.as_ref().map(|status| answer::of_status(&id, status, None, now));
-                self.inner.remember(key, latest);
-                Ok(Found::Answer(answer.unwrap_or_else(|| clock_back(id))))
-            }
-            AttemptState::Void(until) => {
-                let answer = latest.status.as_ref().map(|status| answer::void(&id, status, until, now));
-                Ok(Found::Answer(answer.unwrap_or_else(|| clock_back(id))))
-            }
-            AttemptState::ClockBack => Ok(Found::Answer(clock_back(id))),
-            AttemptState::Over => self.attempt(question, key, number.saturating_add(1)).await,
+        match self.judged(latest, question, key) {
+            Judged::Open(run) => Box::pin(self.take_up(*run, question, key)).await,
+            Judged::Answer(answer) => Ok(Found::Answer(answer)),
+            Judged::Over(number) => self.attempt(question, key, number.saturating_add(1)).await,
         }
     }
 
+    /// What an attempt is good for now.
+    pub(super) fn judged(&self, run: GateRun, question: &Question, key: QuestionKey) -> Judged {
+        let now = self.inner.parts.clock.now();
+        let id = id_of(&run);
+        match state_of(&run, &self.overrides_on(question), now) {
+            AttemptState::Open => Judged::Open(Box::new(run)),
+            AttemptState::Answers => {
+                let answer = run.status.as_ref().map(|status| answer::of_status(&id, status, None, now));
+                self.inner.remember(key, run);
+                Judged::Answer(answer.unwrap_or_else(|| clock_back(id)))
+            }
+            AttemptState::Void(until) => {
+                let answer = run.status.as_ref().map(|status| answer::void(&id, status, until, now));
+                Judged::Answer(answer.unwrap_or_else(|| clock_back(id)))
+            }
+            AttemptState::ClockBack => Judged::Answer(clock_back(id)),
+            AttemptState::Over => Judged::Over(run.status.as_ref().map_or(1, |status| status.attempt)),
+        }
+    }
+
+    /// Goes on with an open attempt: drives it, or looks on while another replica does.
+    async fn take_up(&self, run: GateRun, question: &Question, key: QuestionKey) -> Result<Found, StoreError> {
+        if !self.inner.parts.lead.now() {
+            return Ok(Found::Open(self.look_on(&run, question)));
+        }
+        if run.status.is_some() {
+            let standing = self.standing(question).await?;
+            return Ok(Found::Open(self.start(run, question.clone(), standing).await));
+        }
+        // Left for us by a replica that does not lead, or made by hand.
+        let (namespace, name, id) = (namespace_of(&run).to_owned(), name_of(&run).to_owned(), id_of(&run));
+        self.adopt_locked(run, question.clone(), key).await?;
+        if let Some(open) = self.inner.open.get(key) {
+            return Ok(Found::Open(open));
+        }
+        let taken = self.inner.parts.store.get_as::<GateRun>(&namespace, &name).await?;
+        let now = self.inner.parts.clock.now();
+        let status = taken.and_then(|run| run.status).filter(|status| status.decided_at.is_some());
+        Ok(Found::Answer(match status {
+            Some(status) => answer::of_status(&id, &status, None, now),
+            None => answer::trouble(id, "the run is being taken up: ask again".to_owned()),
+        }))
+    }
+
     /// The latest attempt at a question, other than `but`.
-    async fn latest_attempt(
+    pub(super) async fn latest_attempt(
         &self,
         question: &Question,
         key: QuestionKey,
@@ -166,8 +209,11 @@ impl Engine {
     ) -> Result<Option<GateRun>, StoreError> {
         let labels = Labels::from([(LABEL_QUESTION.to_owned(), key.to_string())]);
         let runs = self.runs(&question.namespace, labels, MAX_ATTEMPTS_READ).await?;
-        let others = runs.into_iter().filter(|run| but.is_none_or(|but| name_of(run) != but));
-        Ok(others.max_by_key(|run| run.status.as_ref().map_or(0, |status| status.attempt)))
+        let cluster = self.inner.parts.cluster.as_deref();
+        // A label is soon written by hand: only what its spec asks says what a run is about.
+        let others = runs.into_iter().filter(|run| question_of(run, cluster).key() == key && but != Some(name_of(run)));
+        // One without a status was made a moment ago, and nobody has taken it up yet.
+        Ok(others.max_by_key(|run| run.status.as_ref().map_or(u32::MAX, |status| status.attempt)))
     }
 
     async fn runs(&self, namespace: &str, labels: Labels, limit: usize) -> Result<Vec<GateRun>, StoreError> {
@@ -176,8 +222,11 @@ impl Engine {
     }
 
     /// Begins a new attempt: makes void what another revision has left, finds the block that is
-    /// final for this one, and creates the run.
+    /// final for this one, and creates the run. Who does not lead leaves that to whoever does.
     async fn attempt(&self, question: &Question, key: QuestionKey, number: u32) -> Result<Found, StoreError> {
+        if !self.inner.parts.lead.now() {
+            return self.hand_on(question, key, number).await;
+        }
         self.void_others(question).await?;
         let standing = self.standing(question).await?;
         let mut run = super::record::new_run(question, number);
@@ -188,10 +237,16 @@ impl Engine {
             Some(crate::gate::Machine::new(plan, standing.clone(), &resume, moment).status(moment, number, None));
         match self.inner.parts.store.create_as(&run).await {
             Ok(run) => Ok(Found::Open(self.start(run, question.clone(), standing).await)),
-            Err(StoreError::Exists { .. }) => match self.latest_attempt(question, key, None).await? {
-                Some(run) => Ok(Found::Open(self.start(run, question.clone(), standing).await)),
-                None => Err(StoreError::Invalid("a run that exists is not found: ask again".to_owned())),
-            },
+            Err(StoreError::Exists { .. }) => {
+                let latest = self.latest_attempt(question, key, None).await?;
+                match latest.map(|run| self.judged(run, question, key)) {
+                    Some(Judged::Open(run)) => Box::pin(self.take_up(*run, question, key)).await,
+                    Some(Judged::Answer(answer)) => Ok(Found::Answer(answer)),
+                    Some(Judged::Over(_)) | None => {
+                        Err(StoreError::Invalid("a run that exists is not found: ask again".to_owned()))
+                    }
+                }
+            }
             Err(error) => Err(error),
         }
     }
@@ -206,10 +261,13 @@ impl Engine {
     }
 
     /// Makes void what other revisions of the same subject have left.
-    async fn void_others(&self, question: &Question) -> Result<(), StoreError> {
+    pub(super) async fn void_others(&self, question: &Question) -> Result<(), StoreError> {
         let subject = Labels::from([(LABEL_SUBJECT.to_owned(), question.subject().key().to_string())]);
-        let newest = self.runs(&question.namespace, subject.clone(), 1).await?;
-        if newest.first().is_none_or(|run| run.spec.change.revision == question.change.revision) {
+        let newest = self.runs(&question.namespace, subject.clone(), MAX_ATTEMPTS_READ).await?;
+        // One without a status was left by somebody who cannot do this.
+        let mut taken_up = newest.iter().filter(|run| run.status.is_some());
+        let done = |run: &GateRun| run.spec.change.revision == question.change.revision;
+        if newest.is_empty() || taken_up.next().is_some_and(done) {
             return Ok(());
         }
         for run in self.runs(&question.namespace, subject, MAX_VOIDED).await? {
@@ -250,84 +308,6 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Takes up an open run from the store, unless it goes on already. One that somebody has
-    /// created without our labels gets them; if its question has a run, it takes that run's word.
-    pub(super) async fn adopt(&self, object: Object) {
-        let run: GateRun = match object.into_resource() {
-            Ok(run) => run,
-            Err(error) => {
-                tracing::error!(%error, "A run cannot be read; it stays open.");
-                return;
-            }
-        };
-        let question = question_of(&run, self.inner.parts.cluster.as_deref());
-        let key = question.key();
-        if self.inner.open.by_id(&id_of(&run)).is_some() {
-            self.heed(&run);
-            return;
-        }
-        let _guard = self.inner.lock(key).await;
-        if let Err(error) = self.adopt_locked(run, question, key).await {
-            tracing::error!(%error, "An open run cannot be taken up; it is tried again when it changes.");
-        }
-    }
-
-    async fn adopt_locked(&self, run: GateRun, question: Question, key: QuestionKey) -> Result<(), StoreError> {
-        let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
-        // In this order: a run that has just ended here is decided in the store before it is let go.
-        if self.inner.open.by_id(&id_of(&run)).is_some() {
-            return Ok(());
-        }
-        let Some(mut run) = self.inner.parts.store.get_as::<GateRun>(&namespace, &name).await? else { return Ok(()) };
-        if run.status.as_ref().is_some_and(|status| status.decided_at.is_some()) {
-            return Ok(());
-        }
-        if labelled_key(&run).as_deref() == Some(key.to_string().as_str()) && run.status.is_some() {
-            if self.inner.parts.lead.is_shared() {
-                // The replica that was asked cannot end what goes on here.
-                self.void_others(&question).await?;
-            }
-            let standing = self.standing(&question).await?;
-            let wanted = run.clone();
-            self.start(run, question, standing).await;
-            self.heed(&wanted);
-            return Ok(());
-        }
-        if let Some(open) = self.inner.open.get(key) {
-            self.follow(run, open);
-            return Ok(());
-        }
-        let other = self.latest_attempt(&question, key, Some(&name)).await?;
-        let number = match &other {
-            Some(other) => match state_of(other, &self.overrides_on(&question), self.inner.parts.clock.now()) {
-                AttemptState::Open => {
-                    let standing = self.standing(&question).await?;
-                    let open = self.start(other.clone(), question, standing).await;
-                    self.follow(run, open);
-                    return Ok(());
-                }
-                AttemptState::Answers => return self.copy(run, other).await,
-                _ => other.status.as_ref().map_or(1, |status| status.attempt).saturating_add(1),
-            },
-            None => 1,
-        };
-        run.metadata.labels.get_or_insert_default().extend(labels(&question));
-        let run = self.inner.parts.store.put_as(&run).await?;
-        self.void_others(&question).await?;
-        let standing = self.standing(&question).await?;
-        self.start_as(run, question, standing, number).await;
-        Ok(())
-    }
-
-    /// Gives a run that asks an answered question that question's answer.
-    pub(super) async fn copy(&self, mut run: GateRun, from: &GateRun) -> Result<(), StoreError> {
-        run.status.clone_from(&from.status);
-        if let Some(status) = run.status.as_mut() {
-            status.reason = format!("the same question as run {}: {}", name_of(from), status.reason);
-        }
-        self.inner.parts.store.put_status_as(&run).await.map(|_| ())
     }
 
     /// The overrides on a question's gate and change that are in force.

@@ -4,6 +4,7 @@
 //! answered only once the store has acknowledged it. Whatever goes wrong on our own side is a
 //! `wait`.
 
+mod adopt;
 mod answer;
 mod ask;
 mod attempt;

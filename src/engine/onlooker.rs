@@ -2,17 +2,31 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::lookup::{Found, Judged};
 use super::open::{OpenRun, Order, Snapshot};
-use super::record::{id_of, question_of};
+use super::record::{id_of, new_run, question_of, run_name};
 use super::service::Engine;
-use crate::api::{ANNOTATION_CANCEL, GateRun, GateRunStatus, name_of, namespace_of};
+use crate::api::{ANNOTATION_CANCEL, GateRun, GateRunStatus, Wish, name_of, namespace_of};
 use crate::model::{Question, QuestionKey, Verdict};
 use crate::store::{Object, Query, StoreError, StoreExt, WatchEvent};
+
+/// How long a run may lie there before its asker is told that nobody takes it up: longer than it takes
+/// until another replica leads.
+const ATTENDED_WITHIN: Duration = Duration::from_secs(15);
+/// How often a command at a terminal looks at the runs that it waits for.
+const LOOK: Duration = Duration::from_secs(1);
+/// How many attempts that are over are passed by on the way to the next one: whoever counts them by
+/// other labels than we do is soon overtaken.
+const MAX_PASSED: u32 = 10;
+/// How often a wish is written against other writers.
+const MAX_TRIES: usize = 5;
 
 /// What is told of the runs that are looked on, by the run's id.
 #[derive(Debug, Default)]
@@ -28,15 +42,28 @@ impl LookedOn {
     }
 }
 
-/// A wish to end a run, as it is written on the run for the replica that drives it.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
-struct Wish {
-    actor: String,
-    #[serde(default)]
-    reason: String,
-}
-
 impl Engine {
+    /// Makes a run for whoever leads: without a status, because that is the leader's to write, and an
+    /// API server with admission policies takes it from nobody else.
+    pub(super) async fn hand_on(&self, question: &Question, key: QuestionKey, first: u32) -> Result<Found, StoreError> {
+        for number in first..first.saturating_add(MAX_PASSED) {
+            let store = &self.inner.parts.store;
+            match store.create_as(&new_run(question, number)).await {
+                Ok(run) => return Ok(Found::Open(self.look_on(&run, question))),
+                Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            // Somebody was faster, or it was made here before and is labelled otherwise by now.
+            let there = store.get_as::<GateRun>(&question.namespace, &run_name(question, number)).await?;
+            match there.map(|run| self.judged(run, question, key)) {
+                Some(Judged::Open(run)) => return Ok(Found::Open(self.look_on(&run, question))),
+                Some(Judged::Answer(answer)) => return Ok(Found::Answer(answer)),
+                Some(Judged::Over(_)) | None => {}
+            }
+        }
+        Err(StoreError::Invalid("runs of this question come and go too fast: ask again".to_owned()))
+    }
+
     /// Looks on at a run that another replica drives. The caller holds the question's lock.
     pub(super) fn look_on(&self, run: &GateRun, question: &Question) -> Arc<OpenRun> {
         let (key, id) = (question.key(), id_of(run));
@@ -48,9 +75,15 @@ impl Engine {
             watch::channel(Snapshot { status: Arc::new(status), retry_after: None, committed: false });
         // Nobody here takes orders: whoever would end it writes that on the run.
         let (orders, _) = mpsc::channel(1);
-        let open = Arc::new(OpenRun { id: id.clone(), orders, latest: receiver });
-        self.inner.looked_on.lock().insert(id, (key, latest));
+        let open = Arc::new(OpenRun { id: id.clone(), since: Instant::now(), orders, latest: receiver });
+        self.inner.looked_on.lock().insert(id.clone(), (key, latest));
         self.inner.open.insert(key, Arc::clone(&open));
+        if self.inner.parts.lead.now() {
+            // It leads since a moment ago and takes the run up by its watch: nothing may stand in the way.
+            self.inner.looked_on.lock().remove(&id);
+            self.inner.open.remove(key, &id);
+            return open;
+        }
         // It may have been decided between the reading and the looking.
         let (engine, namespace, name) = (self.clone(), namespace_of(run).to_owned(), name_of(run).to_owned());
         self.inner.tasks.spawn(async move { engine.look(&namespace, &name).await });
@@ -88,6 +121,22 @@ impl Engine {
         // Whoever still waits gets the latest that is known, and asks again.
         self.inner.looked_on.lock().clear();
         self.inner.open.clear();
+    }
+
+    /// Looks at the runs that somebody here waits for, time and again until `shutdown`: for a command at
+    /// a terminal, which waits for one or two and would rather not follow all that there are.
+    pub async fn look_now_and_then(&self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            for id in self.inner.looked_on.ids() {
+                if let Some((namespace, name)) = id.split_once('/') {
+                    self.look(namespace, name).await;
+                }
+            }
+        }
     }
 
     /// Looks a run up in the store and tells what stands there.
@@ -128,17 +177,34 @@ impl Engine {
         self.inner.open.remove(key, id);
     }
 
-    /// Writes on a run that it shall end, for the replica that drives it, and looks on at it.
+    /// Writes on a run that it shall end, for the replica that drives it, and looks on at it. Who has
+    /// wished so first stays on record.
     pub(super) async fn wish_to_cancel(
         &self,
         mut run: GateRun,
         actor: &str,
         reason: &str,
     ) -> Result<Arc<OpenRun>, StoreError> {
+        let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
         let wish = Wish { actor: actor.to_owned(), reason: reason.to_owned() };
-        let text = serde_json::to_string(&wish).map_err(|error| StoreError::Invalid(error.to_string()))?;
-        run.metadata.annotations.get_or_insert_default().insert(ANNOTATION_CANCEL.to_owned(), text);
-        let run = self.inner.parts.store.put_as(&run).await?;
+        let mut tries = 0;
+        while Wish::of(&run, ANNOTATION_CANCEL).is_none() {
+            tries += 1;
+            wish.write(&mut run, ANNOTATION_CANCEL);
+            run = match self.inner.parts.store.put_as(&run).await {
+                Ok(written) => written,
+                // The replica that drives it has written meanwhile.
+                Err(StoreError::Conflict { .. }) if tries < MAX_TRIES => {
+                    let there = self.inner.parts.store.get_as(&namespace, &name).await?;
+                    there.ok_or_else(|| StoreError::NotFound {
+                        kind: "GateRun",
+                        namespace: namespace.clone(),
+                        name: name.clone(),
+                    })?
+                }
+                Err(error) => return Err(error),
+            };
+        }
         let question = question_of(&run, self.inner.parts.cluster.as_deref());
         let _guard = self.inner.lock(question.key()).await;
         Ok(self.look_on(&run, &question))
@@ -146,12 +212,19 @@ impl Engine {
 
     /// Ends a run here where somebody has written on it that it shall end.
     pub(super) fn heed(&self, run: &GateRun) {
-        let text = run.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_CANCEL));
-        let Some((text, open)) = text.zip(self.inner.open.by_id(&id_of(run))) else { return };
-        let wish = serde_json::from_str(text).unwrap_or_else(|_| Wish { actor: text.clone(), reason: String::new() });
+        let wish = Wish::of(run, ANNOTATION_CANCEL);
+        let Some((wish, open)) = wish.zip(self.inner.open.by_id(&id_of(run))) else { return };
         // A full queue has an earlier order in it, which ends the run as well.
         let _ = open.orders.try_send(Order::Cancel { actor: wish.actor, reason: wish.reason });
     }
+}
+
+/// What is said of a run that lies there and that nobody takes up.
+pub(super) fn unattended(open: &OpenRun, snapshot: &Snapshot) -> Option<String> {
+    let begun = snapshot.status.started_at.is_some() || snapshot.committed;
+    (!begun && open.since.elapsed() > ATTENDED_WITHIN).then(|| {
+        "no operator leads: nobody has taken the run up; is one running, and is this namespace its own?".to_owned()
+    })
 }
 
 /// The status of a run that nobody has taken up yet.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::api::GateRunStatus;
 use crate::model::QuestionKey;
@@ -41,6 +42,8 @@ pub(super) struct Snapshot {
 #[derive(Debug)]
 pub(super) struct OpenRun {
     pub(super) id: String,
+    /// Since when this process knows of it.
+    pub(super) since: Instant,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) latest: watch::Receiver<Snapshot>,
 }

@@ -25,6 +25,8 @@ const RENEW_WITHIN: Duration = Duration::from_secs(7);
 const RENEW: Duration = Duration::from_secs(3);
 /// How often the others look: a lease that was let go of is taken within this time.
 const LOOK: Duration = Duration::from_secs(1);
+/// On the lease: where the leader is reached by the others, such as `http://10.244.0.7:8080`.
+const ANNOTATION_ADDRESS: &str = "probegate.io/address";
 /// How long one call may take: several must fit before the lease is lost.
 const CALL: Duration = Duration::from_secs(2);
 
@@ -42,6 +44,10 @@ pub struct Candidate {
     pub identity: String,
     /// The time that is written down.
     pub clock: Arc<dyn Clock>,
+    /// Where the others reach this process while it leads; not known before it listens.
+    pub address: watch::Receiver<Option<String>>,
+    /// Where the leader is reached, where that is another process.
+    pub leader: watch::Sender<Option<String>>,
 }
 
 /// How it ended.
@@ -166,20 +172,34 @@ impl Candidate {
     async fn attempt(&self, seen: &mut Seen) -> Result<Held, kube::Error> {
         let api = self.api();
         let now = self.clock.now();
-        let Some(lease) = api.get_opt(&self.lease).await? else {
-            let lease = Lease {
+        let Some(mut lease) = api.get_opt(&self.lease).await? else {
+            let mut lease = Lease {
                 metadata: ObjectMeta { name: Some(self.lease.clone()), ..ObjectMeta::default() },
                 spec: Some(record(&LeaseSpec::default(), &self.identity, now)),
             };
+            self.address_on(&mut lease.metadata);
             return won(api.create(&PostParams::default(), &lease).await);
         };
         let spec = lease.spec.clone().unwrap_or_default();
         if seen.judge(&spec, &self.identity, Instant::now()) == Step::Wait {
+            let address = lease.metadata.annotations.and_then(|mut all| all.remove(ANNOTATION_ADDRESS));
+            self.leader.send_if_modified(|known| std::mem::replace(known, address.clone()) != address);
             return Ok(Held::Theirs(spec.holder_identity.unwrap_or_default()));
         }
+        self.leader.send_replace(None);
         // The version that was read goes along: of two who write at once one gets a conflict.
-        let lease = Lease { spec: Some(record(&spec, &self.identity, now)), ..lease };
+        lease.spec = Some(record(&spec, &self.identity, now));
+        self.address_on(&mut lease.metadata);
         won(api.replace(&self.lease, &PostParams::default(), &lease).await)
+    }
+
+    /// Writes down where this process is reached, and never where an earlier leader was.
+    fn address_on(&self, metadata: &mut ObjectMeta) {
+        let annotations = metadata.annotations.get_or_insert_default();
+        match self.address.borrow().clone() {
+            Some(address) => annotations.insert(ANNOTATION_ADDRESS.to_owned(), address),
+            None => annotations.remove(ANNOTATION_ADDRESS),
+        };
     }
 
     async fn release(&self) -> Result<(), String> {

@@ -3,13 +3,16 @@
 
 mod access;
 mod asked;
+mod events;
 mod leader;
 mod places;
 pub mod rollouts;
 pub mod standing;
+pub mod terminal;
 
 pub use access::{Deed, Reviews, User};
 pub use asked::run_when_asked;
+pub use events::publish as publish_events;
 pub use leader::{Candidate, Ended};
 pub use places::Places;
 pub use rollouts::Rollouts;

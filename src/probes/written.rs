@@ -6,15 +6,16 @@ use super::view::{ProbeView, TargetView};
 use crate::api::{Probe, name_of, namespace_of};
 use crate::model::ProbeState;
 
-/// A probe as its status tells it; nothing before there is one. Rounds are not in it: they are known
+/// A probe as its status tells it; before there is one, not known. Rounds are not in it: they are known
 /// where they are made.
 #[must_use]
-pub fn as_written(probe: &Probe) -> Option<ProbeView> {
-    let status = probe.status.as_ref()?;
+pub fn as_written(probe: &Probe) -> ProbeView {
+    let status = probe.status.as_ref();
+    let created = probe.metadata.creation_timestamp.as_ref().map(|time| time.0);
     let planned = plan(&probe.spec);
     let invalid = planned.as_ref().err().map(ToString::to_string);
     let plan = planned.ok();
-    let targets = status.targets.iter().map(|target| TargetView {
+    let targets = status.iter().flat_map(|status| &status.targets).map(|target| TargetView {
         target: target.target.as_str().into(),
         state: target.state,
         since: target.since,
@@ -24,17 +25,17 @@ pub fn as_written(probe: &Probe) -> Option<ProbeView> {
         missed: 0,
         last: None,
     });
-    Some(ProbeView {
+    ProbeView {
         namespace: namespace_of(probe).to_owned(),
         name: name_of(probe).to_owned(),
         labels: probe.metadata.labels.clone().unwrap_or_default(),
         kind: kind_of(&probe.spec).ok(),
-        state: status.state,
-        since: status.since,
-        reason: status.reason.clone(),
+        state: status.map_or(ProbeState::Unknown, |status| status.state),
+        since: status.map(|status| status.since).or(created).unwrap_or_default(),
+        reason: status.map_or_else(|| "no operator has probed it yet".to_owned(), |status| status.reason.clone()),
         until: None,
         invalid,
-        warming_up: status.state == ProbeState::Unknown,
+        warming_up: status.is_none_or(|status| status.state == ProbeState::Unknown),
         before: None,
         flapping: false,
         failing_since: None,
@@ -45,5 +46,5 @@ pub fn as_written(probe: &Probe) -> Option<ProbeView> {
         rounds: 0,
         missed: 0,
         targets: targets.collect(),
-    })
+    }
 }

@@ -23,6 +23,7 @@ use super::hooks;
 use super::limits::{BODY_READ_TIMEOUT, MAX_BODY_BYTES, MAX_IN_FLIGHT, MAX_NAMESPACES_ASKED, MAX_REQUEST_ID};
 use super::listen::Respond;
 use super::problem::{Kind, Problem};
+use super::relay;
 use super::routes::{Flavour, Route, route};
 
 /// The main listener's service.
@@ -107,13 +108,20 @@ async fn process(
         }
         parts.extensions.insert(caller);
     }
+    let path_token = parts.extensions.get::<PathToken>().map(|token| token.0.clone());
+    let elsewhere = relay::hand_on(app, route, id, &parts, path_token.as_deref(), &body);
+    let elsewhere = tokio::time::timeout(route.timeout, elsewhere).await.map_err(|_| too_long(route, id))??;
+    if let Some(answered) = elsewhere {
+        return Ok(answered);
+    }
     parts.extensions.insert(id.clone());
     let request = Request::from_parts(parts, Body::from(body));
-    let Ok(response) = tokio::time::timeout(route.timeout, next.run(request)).await else {
-        tracing::error!(route = route.template, request_id = &*id.0, "A request took too long and was given up.");
-        return Err(Problem::new(Kind::Timeout, format!("no answer within {} s", route.timeout.as_secs())));
-    };
-    Ok(response)
+    tokio::time::timeout(route.timeout, next.run(request)).await.map_err(|_| too_long(route, id))
+}
+
+fn too_long(route: &Route, id: &RequestId) -> Problem {
+    tracing::error!(route = route.template, request_id = &*id.0, "A request took too long and was given up.");
+    Problem::new(Kind::Timeout, format!("no answer within {} s", route.timeout.as_secs()))
 }
 
 async fn identify(app: &App, parts: &axum::http::request::Parts) -> Result<Caller, Refusal> {

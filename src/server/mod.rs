@@ -24,6 +24,7 @@ mod listen;
 mod metrics;
 mod openapi;
 mod problem;
+mod relay;
 mod routes;
 mod tls;
 mod watch;
@@ -55,6 +56,7 @@ pub use hooks::flagger::FlaggerPayload;
 pub use metrics::Metrics;
 pub use openapi::value as openapi;
 pub use problem::{Kind as ProblemKind, Problem};
+pub use relay::Relay;
 pub use routes::routes;
 pub use tls::{Tls, TlsError};
 
@@ -91,7 +93,7 @@ impl Prober {
         if self.is_here() {
             return self.board.all();
         }
-        self.modules.all().iter().filter_map(|probe| as_written(probe)).collect()
+        self.modules.all().iter().map(|probe| as_written(probe)).collect()
     }
 
     /// How one probe stands.
@@ -99,7 +101,7 @@ impl Prober {
         if self.is_here() {
             return self.board.get(namespace, name);
         }
-        self.modules.get(namespace, name).and_then(|probe| as_written(&probe))
+        self.modules.get(namespace, name).map(|probe| as_written(&probe))
     }
 
     /// What only the replica knows that probes.
@@ -144,6 +146,8 @@ pub struct Deps {
     pub registry: Arc<Registry>,
     /// The cluster of changes that name none: the same as the engine's.
     pub cluster: Option<String>,
+    /// The way to the replica that leads, where there are several.
+    pub relay: Option<Arc<dyn Relay>>,
 }
 
 /// The sockets, bound by the caller.

@@ -25,7 +25,7 @@ pub(super) enum Flavour {
 }
 
 /// What holds for every request to a route.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Route {
     pub(super) template: &'static str,
     /// The methods, in lower case as OpenAPI writes them.
@@ -34,11 +34,21 @@ pub(super) struct Route {
     /// Whether a replayed request would do harm.
     pub(super) write: bool,
     pub(super) public: bool,
+    /// Whether, of several replicas, only the one that leads can answer.
+    pub(super) led: bool,
     pub(super) timeout: Duration,
 }
 
 const fn api(template: &'static str, methods: &'static [&'static str]) -> Route {
-    Route { template, methods, flavour: Flavour::Api, write: false, public: false, timeout: REQUEST_TIMEOUT }
+    Route {
+        template,
+        methods,
+        flavour: Flavour::Api,
+        write: false,
+        public: false,
+        led: false,
+        timeout: REQUEST_TIMEOUT,
+    }
 }
 
 const fn write(template: &'static str, methods: &'static [&'static str]) -> Route {
@@ -48,6 +58,11 @@ const fn write(template: &'static str, methods: &'static [&'static str]) -> Rout
 /// A route that makes a round first.
 const fn slow(template: &'static str, methods: &'static [&'static str]) -> Route {
     Route { timeout: MAX_SCRAPE.saturating_add(REQUEST_TIMEOUT), ..api(template, methods) }
+}
+
+/// A route that the replica answers that probes.
+const fn led(route: Route) -> Route {
+    Route { led: true, ..route }
 }
 
 const fn hook(template: &'static str, methods: &'static [&'static str], flavour: Flavour) -> Route {
@@ -67,11 +82,11 @@ pub(super) const ROUTES: &[Route] = &[
     write("/v1/overrides/{namespace}/{name}", &["get", "delete"]),
     api("/v1/probes", &["get"]),
     api("/v1/probes/{name}", &["get"]),
-    api("/v1/probes/{name}/history", &["get"]),
-    slow("/v1/probes/{name}/run", &["post"]),
+    led(api("/v1/probes/{name}/history", &["get"])),
+    led(slow("/v1/probes/{name}/run", &["post"])),
     api("/v1/probes/{namespace}/{name}", &["get"]),
-    api("/v1/probes/{namespace}/{name}/history", &["get"]),
-    slow("/v1/probes/{namespace}/{name}/run", &["post"]),
+    led(api("/v1/probes/{namespace}/{name}/history", &["get"])),
+    led(slow("/v1/probes/{namespace}/{name}/run", &["post"])),
     slow("/probe", &["get"]),
     api("/v1/events", &["get"]),
     hook("/hooks/flagger/{namespace}/{gate}/{type}", &["post"], Flavour::Flagger),

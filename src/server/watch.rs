@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::api::runs::RunSummary;
 use super::api::windows::WindowSummary;
 use super::app::App;
-use crate::api::{GateRun, Override, Resource, name_of, namespace_of};
+use crate::api::{GateRun, Override, Probe, Resource, name_of, namespace_of};
 use crate::model::ProbeState;
 use crate::probes::Transition;
 use crate::store::{Object, Query, WatchEvent};
@@ -33,6 +33,9 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What an event tells of.
 type Memory = LruCache<(&'static str, String, String), Mark>;
+
+/// The state of every probe, as its status tells it.
+type States = BTreeMap<(String, String), ProbeState>;
 
 /// A turn of a probe's state.
 #[derive(Serialize)]
@@ -68,7 +71,8 @@ struct News {
 pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
     let watch =
         |kind: &'static str, limit: usize| app.deps.store.watch(kind, Query { limit, brief: true, ..Query::default() });
-    let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0)]);
+    let mut all = select_all([watch(GateRun::KIND, FIRST_RUNS), watch(Override::KIND, 0), watch(Probe::KIND, 0)]);
+    let mut states = States::new();
     let mut turns = app.deps.probes.board.transitions();
     let mut memory = Memory::new(MAX_REMEMBERED);
     let mut ticks = tokio::time::interval(LOOK);
@@ -97,10 +101,13 @@ pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
         match event {
             Some(Ok(WatchEvent::Listed(objects))) => {
                 for object in objects {
-                    take(&app, &mut memory, object, true);
+                    take(&app, &mut memory, &mut states, object, true);
                 }
             }
-            Some(Ok(WatchEvent::Applied(object))) => take(&app, &mut memory, object, false),
+            Some(Ok(WatchEvent::Applied(object))) => take(&app, &mut memory, &mut states, object, false),
+            Some(Ok(WatchEvent::Deleted(object))) if object.kind == Probe::KIND => {
+                states.remove(&(object.namespace, object.name));
+            }
             Some(Ok(WatchEvent::Deleted(object))) => {
                 memory.pop(&(object.kind, object.namespace, object.name));
             }
@@ -110,8 +117,9 @@ pub(super) async fn follow(app: Arc<App>, stop: CancellationToken) {
     }
 }
 
-fn take(app: &App, memory: &mut Memory, object: Object, listed: bool) {
+fn take(app: &App, memory: &mut Memory, states: &mut States, object: Object, listed: bool) {
     match object.kind {
+        Probe::KIND => written(app, states, &object),
         GateRun::KIND => told(app, memory, object, listed, news_of_run, RunSummary::of),
         Override::KIND => told(app, memory, object, listed, news_of_override, Clone::clone),
         _ => {}
@@ -128,6 +136,19 @@ fn turned(app: &App, turn: &Transition) {
         let turn = Turn { namespace, name, from, to: turn.to, since: turn.at, reason: &turn.reason };
         app.hub.tell("probe.turned", namespace, name, &turn);
     }
+}
+
+/// Takes the state of a probe as its status tells it, and where another replica probes tells of its turn.
+fn written(app: &App, states: &mut States, object: &Object) {
+    let Some(told) = object.body.get("status") else { return };
+    let text = |name: &str| told.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let Ok(to) = text("state").parse::<ProbeState>() else { return };
+    let before = states.insert((object.namespace.clone(), object.name.clone()), to);
+    // Here the prober itself tells, and sooner.
+    let Some(from) = before.filter(|from| *from != to && !app.deps.probes.is_here()) else { return };
+    let since = text("since").parse().unwrap_or_else(|_| app.now());
+    let (namespace, name) = (&object.namespace, &object.name);
+    app.hub.tell("probe.turned", namespace, name, &Turn { namespace, name, from, to, since, reason: text("reason") });
 }
 
 fn told<R: Resource, T: Serialize>(

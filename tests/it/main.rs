@@ -28,4 +28,5 @@ mod server;
 mod simulation;
 mod standing;
 mod store;
+mod terminal;
 mod windows;

@@ -7,6 +7,8 @@ mod script;
 mod state;
 mod tls;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -158,6 +160,9 @@ pub struct ProbeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
     pub targets: Vec<TargetStatus>,
+    /// The last run by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
     /// The generation of the spec that this was seen at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -181,6 +186,53 @@ pub struct TargetStatus {
     /// Why, in one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+}
+
+/// A run by hand, as the annotation `probegate.io/run` asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// The value of the annotation that asked for it.
+    pub asked: String,
+    /// When it was over.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// Why it could not be made; empty where it was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub error: String,
+    /// A round of each target; of many the worst.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    pub rounds: Vec<RunRound>,
+}
+
+/// One round of a run by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRound {
+    /// Its run id.
+    pub id: String,
+    /// The target.
+    pub target: String,
+    /// When it began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// Whether it ended as expected.
+    pub success: bool,
+    /// What it says by itself.
+    pub state: ProbeState,
+    /// Why, in one word.
+    #[serde(default)]
+    pub reason: String,
+    /// The phase that it failed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Why, in one line.
+    #[serde(default)]
+    pub message: String,
+    /// How long each phase took, in microseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub micros: BTreeMap<String, u64>,
 }
 
 resource!(Probe, ProbeStatus, "Probe", "probes");

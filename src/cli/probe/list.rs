@@ -1,15 +1,15 @@
-//! `probegate probe list`, `show`, `history`: what a server knows of its probes.
+//! `probegate probe list`, `show`, `history`: what a server or a cluster knows of its probes.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::name_parts;
+use super::cluster;
 use super::seen::{Seen, millis, several, tone};
-use crate::cli::backend::ServerArgs;
+use crate::cli::backend::{Place, ResidentArgs};
 use crate::cli::output::{Case, CaseResult, Cell, Page, Render, Suite, Table, Tone, ago, instant, lasting};
 use crate::cli::{Exit, Global};
 use crate::clock::{Clock, SystemClock};
-use crate::model::ProbeState;
+use crate::model::{Labels, ProbeState};
 use crate::server::{PastSummary, ProbeDetail, ProbeHistory, ProbeList};
 
 /// Minutes of a past that a person is shown unless there is more to say.
@@ -20,35 +20,32 @@ const FAILURES_SHOWN: usize = 20;
 /// What `list` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
-    /// Only of this namespace.
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
     /// Only with these labels: `key=value`, with commas between several.
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
     /// Only in this state: up, degraded, down or unknown.
     #[arg(long, value_name = "STATE")]
-    state: Option<ProbeState>,
+    pub(super) state: Option<ProbeState>,
     /// At most so many.
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=500))]
-    limit: u16,
+    pub(super) limit: u16,
     #[command(flatten)]
-    server: ServerArgs,
+    resident: ResidentArgs,
 }
 
 /// What `show` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
-    /// The probe, as NAMESPACE/NAME, or NAME in the namespace `default`.
+    /// The probe, as NAMESPACE/NAME or NAME.
     probe: String,
     #[command(flatten)]
-    server: ServerArgs,
+    resident: ResidentArgs,
 }
 
 /// What `history` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct History {
-    /// The probe, as NAMESPACE/NAME, or NAME in the namespace `default`.
+    /// The probe, as NAMESPACE/NAME or NAME.
     probe: String,
     /// From when: an instant, or a time before now such as `6h`.
     #[arg(long, value_name = "WHEN", default_value = "1h")]
@@ -57,39 +54,69 @@ pub(super) struct History {
     #[arg(long, value_name = "WHEN")]
     until: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
+    resident: ResidentArgs,
+}
+
+impl List {
+    /// The labels of `--selector`.
+    pub(super) fn labels(&self) -> anyhow::Result<Labels> {
+        let pairs = self.selector.iter().flat_map(|text| text.split(',')).filter(|pair| !pair.is_empty());
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.trim_start_matches('=').to_owned())),
+            _ => anyhow::bail!("--selector: `{pair}` is no label: write key=value, with commas between several"),
+        };
+        pairs.map(pair).collect()
+    }
 }
 
 pub(super) async fn list(args: List, global: &Global) -> anyhow::Result<Exit> {
-    let client = args.server.client().await?;
-    let filters = [
-        ("namespace", args.namespace),
-        ("selector", args.selector),
-        ("state", args.state.map(|state| state.to_string())),
-        ("limit", Some(args.limit.to_string())),
-    ];
-    let query: Vec<_> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let probes: ProbeList = client.get(&["v1", "probes"], &query).await?;
-    global.printer().print(&Listed { probes, now: SystemClock::new().now() })?;
+    let probes = args.resident.clone().with(async |backend| {
+        let client = match &backend.place {
+            Place::Here(here) => return cluster::list(here, backend, &args).await,
+            Place::Remote(client) => client,
+        };
+        let filters = [
+            ("namespace", backend.only().map(str::to_owned)),
+            ("selector", args.selector.clone()),
+            ("state", args.state.map(|state| state.to_string())),
+            ("limit", Some(args.limit.to_string())),
+        ];
+        let query: Vec<_> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        Ok(client.get::<ProbeList>(&["v1", "probes"], &query).await?)
+    });
+    global.printer().print(&Listed { probes: probes.await?, now: SystemClock::new().now() })?;
     Ok(Exit::Pass)
 }
 
 pub(super) async fn show(args: Show, global: &Global) -> anyhow::Result<Exit> {
-    let (namespace, name) = name_parts(&args.probe);
-    let client = args.server.client().await?;
-    let probe: ProbeDetail = client.get(&["v1", "probes", namespace, name], &[]).await?;
-    let verbose = global.verbose > 0;
+    let probe = args.resident.about(Some(&args.probe)).with(async |backend| {
+        let (namespace, name) = backend.full_name(&args.probe);
+        match &backend.place {
+            Place::Here(here) => cluster::show(here, namespace, name).await,
+            Place::Remote(client) => Ok(client.get::<ProbeDetail>(&["v1", "probes", namespace, name], &[]).await?),
+        }
+    });
+    let (probe, verbose) = (probe.await?, global.verbose > 0);
     global.printer().print(&Shown { probe, verbose, now: SystemClock::new().now() })?;
     Ok(Exit::Pass)
 }
 
 pub(super) async fn history(args: History, global: &Global) -> anyhow::Result<Exit> {
-    let (namespace, name) = name_parts(&args.probe);
-    let client = args.server.client().await?;
-    let mut query = vec![("since", args.since)];
-    query.extend(args.until.map(|until| ("until", until)));
-    let past: ProbeHistory = client.get(&["v1", "probes", namespace, name, "history"], &query).await?;
-    global.printer().print(&Past { title: format!("{namespace}/{name}"), known: past, verbose: global.verbose > 0 })?;
+    let past = args.resident.about(Some(&args.probe)).with(async |backend| {
+        let (namespace, name) = backend.full_name(&args.probe);
+        let client = match &backend.place {
+            Place::Remote(client) => client,
+            Place::Here(here) => match here.cluster() {
+                Some(terminal) => return Err(cluster::no_past(terminal, namespace, name, &args.since)),
+                None => anyhow::bail!("files have no past: say --server URL"),
+            },
+        };
+        let mut query = vec![("since", args.since.clone())];
+        query.extend(args.until.clone().map(|until| ("until", until)));
+        let known: ProbeHistory = client.get(&["v1", "probes", namespace, name, "history"], &query).await?;
+        Ok(Past { title: format!("{namespace}/{name}"), known, verbose: global.verbose > 0 })
+    });
+    global.printer().print(&past.await?)?;
     Ok(Exit::Pass)
 }
 
@@ -117,7 +144,8 @@ impl Render for Listed {
                 probe.kind.as_deref().unwrap_or("invalid").into(),
                 Cell::toned(probe.state, tone(probe.state)),
                 ago(probe.since, self.now).into(),
-                format!("{}/{all}", counts.up).into(),
+                // Of a probe with one address a status tells no targets.
+                if all == 0 { String::new() } else { format!("{}/{all}", counts.up) }.into(),
                 probe.reason.as_str().into(),
             ]);
         }
@@ -169,7 +197,10 @@ impl Shown {
             row("failing since", instant(failing));
         }
         row("interval", format!("{} s, {} s for a round", summary.interval_seconds, summary.timeout_seconds));
-        row("rounds", format!("{}, {} missed", summary.rounds, summary.missed));
+        // Who only reads what the operator writes knows none.
+        if summary.rounds > 0 || summary.missed > 0 {
+            row("rounds", format!("{}, {} missed", summary.rounds, summary.missed));
+        }
         if summary.quorum > 1 {
             row("quorum", format!("{} targets must be down", summary.quorum));
         }

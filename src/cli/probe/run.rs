@@ -6,12 +6,12 @@ use anyhow::{bail, ensure};
 use serde::Serialize;
 use serde_json::json;
 
+use super::cluster;
 use super::list::{Made, case};
-use super::name_parts;
 use super::once::{exit_of, observe, of_files};
 use super::report::{Report, Rounds, Writer, worst};
 use super::seen::{Seen, millis, tone};
-use crate::cli::backend::ServerArgs;
+use crate::cli::backend::{Place, ResidentArgs};
 use crate::cli::output::{Page, Progress, Render, Suite};
 use crate::cli::{Exit, Global};
 use crate::model::ProbeState;
@@ -21,7 +21,7 @@ use crate::server::ProbeRuns;
 /// What `run` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
-    /// The probe, as NAMESPACE/NAME, or NAME in the namespace `default`.
+    /// The probe, as NAMESPACE/NAME or NAME.
     probe: String,
     /// Make the round here, with the probe of these files; may be given several times.
     #[arg(short, long = "file", value_name = "PATH", conflicts_with = "server")]
@@ -30,7 +30,7 @@ pub(super) struct Run {
     #[arg(long, value_name = "DIR", env = "PROBEGATE_SECRETS", requires = "files")]
     secrets: Option<PathBuf>,
     #[command(flatten)]
-    server: ServerArgs,
+    resident: ResidentArgs,
 }
 
 /// What `test` takes.
@@ -45,9 +45,8 @@ pub(super) struct Test {
 }
 
 pub(super) async fn run(args: Run, global: &Global) -> anyhow::Result<Exit> {
-    let (namespace, name) = name_parts(&args.probe);
     if !args.files.is_empty() {
-        let title = format!("{namespace}/{name}");
+        let title = args.resident.title(&args.probe);
         let mut ready = of_files(&args.files, args.secrets).await?;
         ready.retain(|ready| ready.title == title);
         ensure!(!ready.is_empty(), "there is no Probe {title} in the files");
@@ -55,8 +54,20 @@ pub(super) async fn run(args: Run, global: &Global) -> anyhow::Result<Exit> {
         writer.take(Report { probes: observe(&ready).await })?;
         return Ok(exit_of(writer.finish()?));
     }
-    let client = args.server.client().await?;
-    let made: ProbeRuns = client.post(&["v1", "probes", namespace, name, "run"], &json!({})).await?;
+    let made = args.resident.about(Some(&args.probe)).with(async |backend| {
+        let (namespace, name) = backend.full_name(&args.probe);
+        match &backend.place {
+            Place::Here(here) => match here.cluster() {
+                Some(terminal) => cluster::run(here, terminal, namespace, name).await,
+                None => bail!("say which server: --server URL, or PROBEGATE_SERVER"),
+            },
+            Place::Remote(client) => {
+                let path = ["v1", "probes", namespace, name, "run"];
+                Ok(client.post::<ProbeRuns>(&path, &json!({})).await?)
+            }
+        }
+    });
+    let made = made.await?;
     // The server alone knows the quorum; of what it tells, the worst target counts.
     let state = worst(made.runs.iter().map(|run| Seen::read(&run.result).state));
     global.printer().print(&Made { made, verbose: global.verbose > 0 })?;

@@ -121,7 +121,7 @@ impl Render for Month {
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let today = now();
-    let files = load(&args.from.files, today).await?;
+    let files = load(&args.from, today).await?;
     let (name, zone) = zone(&args, &files)?;
     let first = args.month.unwrap_or_else(|| zone.to_datetime(today).date()).first_of_month();
     let after = first.checked_add(1.month())?;
@@ -131,7 +131,13 @@ pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
         Printer::write(&to_ics(files.windows.iter().map(AsRef::as_ref), from, to, today))?;
         return Ok(Exit::Pass);
     }
-    let spans = outlook(&files.windows, &args.subject.query(from), &files.overrides, to, usize::MAX);
+    let spans = outlook(
+        &files.windows,
+        &args.subject.within(files.namespace.as_ref()).query(from),
+        &files.overrides,
+        to,
+        usize::MAX,
+    );
     let mut days = Vec::new();
     let mut date = first;
     while date < after {

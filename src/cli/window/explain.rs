@@ -112,15 +112,16 @@ pub(super) const fn word(state: State) -> (&'static str, Tone) {
 }
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
-    let files = load(&args.from.files, now()).await?;
+    let files = load(&args.from, now()).await?;
+    let subject = args.subject.within(files.namespace.as_ref());
     if args.at.as_deref() == Some("-") {
-        return each_line(&files, &args.subject, global);
+        return each_line(&files, &subject, global);
     }
     let at = match &args.at {
         Some(text) => instant(text).map_err(|why| anyhow::anyhow!("--at: {why}"))?,
         None => now(),
     };
-    let decision = decide(&files.windows, &args.subject.query(at), &[], &files.overrides);
+    let decision = decide(&files.windows, &subject.query(at), &[], &files.overrides);
     let exit = exit_of(&decision);
     global.printer().print(&Explained { answer: Answer::of(&decision), decision, at })?;
     Ok(exit)

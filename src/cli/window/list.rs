@@ -77,7 +77,7 @@ fn tone(state: &str) -> Tone {
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let at = args.at.unwrap_or_else(now);
-    let files = load(&args.from.files, at).await?;
+    let files = load(&args.from, at).await?;
     global.printer().print(&List(files.windows.iter().map(|window| row(window, at)).collect()))?;
     Ok(Exit::Pass)
 }

@@ -66,9 +66,10 @@ impl Render for Outlook {
 
 pub(super) async fn run(args: Args, global: &Global) -> anyhow::Result<Exit> {
     let at = args.at.unwrap_or_else(now);
-    let files = load(&args.from.files, at).await?;
+    let files = load(&args.from, at).await?;
+    let subject = args.subject.within(files.namespace.as_ref());
     let to = at.saturating_add(HORIZON)?;
-    let rows = outlook(&files.windows, &args.subject.query(at), &files.overrides, to, usize::from(args.count) + 1);
+    let rows = outlook(&files.windows, &subject.query(at), &files.overrides, to, usize::from(args.count) + 1);
     let rows = rows.into_iter().map(|(at, decision)| Row {
         at,
         allowed: decision.allowed(),

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 use super::condition;
 use super::keeper::{Judge, Judged};
-use crate::api::{Override, OverrideState, OverrideStatus, set_condition};
+use crate::api::{ANNOTATION_REVOKE, Override, OverrideState, OverrideStatus, Revocation, Wish, set_condition};
 
 /// The condition that tells whether it has its effect.
 const IN_FORCE: &str = "InForce";
@@ -19,6 +19,11 @@ impl Judge for Overrides {
     fn judge(&self, resource: &Override, now: Timestamp) -> Option<Judged<OverrideStatus>> {
         let mut status = resource.status.clone().unwrap_or_default();
         let expires = resource.spec.expires;
+        if status.revoked.is_none() {
+            // Whoever may not write a status writes that wish, such as somebody at a terminal.
+            let wish = Wish::of(resource, ANNOTATION_REVOKE);
+            status.revoked = wish.map(|Wish { actor, reason }| Revocation { actor, reason, at: now });
+        }
         let (state, why) = match &status.revoked {
             Some(revoked) => {
                 let why = if revoked.reason.is_empty() { String::new() } else { format!(": {}", revoked.reason) };
@@ -32,7 +37,7 @@ impl Judge for Overrides {
             None => (OverrideState::InForce, format!("until {expires}")),
         };
         status.state = Some(state);
-        let holds = resource.in_force(now);
+        let holds = now < expires && status.revoked.is_none();
         let reason = match state {
             OverrideState::InForce => "InForce",
             OverrideState::Used => "Used",
@@ -90,6 +95,28 @@ mod tests {
         assert_eq!(judged.status.state, Some(state));
         let holds = judged.status.conditions[0].status == crate::api::ConditionStatus::True;
         assert_eq!((holds, judged.due.is_some()), (in_force, in_force));
+    }
+
+    #[test]
+    fn an_override_is_taken_back_by_an_annotation_once_and_for_all() {
+        let mut resource: Override = serde_json::from_value(json!({
+            "metadata": {"name": "o-1", "namespace": "shop", "annotations": {
+                "probegate.io/revoke": r#"{"actor": "bob", "reason": "fixed"}"#,
+            }},
+            "spec": {
+                "gate": "checkout", "change": "c-17", "effect": "pass", "actor": "alice", "reason": "slow start",
+                "expires": "2026-11-21T18:00:00Z",
+            },
+        }))
+        .unwrap();
+        let first = Overrides.judge(&resource, "2026-11-21T16:00:00Z".parse().unwrap()).unwrap();
+        let revoked = first.status.revoked.clone().unwrap();
+        assert_eq!((revoked.actor.as_str(), revoked.reason.as_str()), ("bob", "fixed"));
+        assert_eq!(first.status.conditions[0].status, crate::api::ConditionStatus::False);
+        assert_eq!((first.status.state, first.due), (Some(OverrideState::Revoked), None));
+        resource.status = Some(first.status.clone());
+        let second = Overrides.judge(&resource, "2026-11-21T17:00:00Z".parse().unwrap()).unwrap();
+        assert_eq!(second.status, first.status, "who did it first, and when, stays on record");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use super::entry::{Around, Entry, Key, Settled, Told};
 use super::events::Transition;
 use super::metrics::Metrics;
+use crate::api::LastRun;
 use crate::clock::Clock;
 use crate::model::ProbeState;
 use crate::probes::aggregate::Why;
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     entries: RwLock<BTreeMap<Key, Arc<Entry>>>,
     /// Counts changes of states and of the set of probes; 0 until the first list has arrived.
     version: watch::Sender<u64>,
+    /// The last run by hand of each probe that had one.
+    runs: Mutex<BTreeMap<Key, LastRun>>,
     /// Whose status is to be written.
     dirty: Mutex<BTreeSet<Key>>,
     written: Notify,
@@ -51,6 +54,7 @@ impl Board {
                 clock,
                 entries: RwLock::default(),
                 version: watch::Sender::new(0),
+                runs: Mutex::default(),
                 dirty: Mutex::default(),
                 written: Notify::new(),
                 transitions: broadcast::Sender::new(MAX_TRANSITIONS),
@@ -134,7 +138,25 @@ impl Board {
         self.touched(&entry.key);
     }
 
+    /// Has the status of a probe tell of a run by hand.
+    pub fn note_run(&self, namespace: &str, name: &str, run: LastRun) {
+        if let Some(entry) = self.named(namespace, name) {
+            self.runs().insert(Arc::clone(&entry.key), run);
+            self.touched(&entry.key);
+        }
+    }
+
+    /// The last run by hand that is known here.
+    pub(super) fn last_run(&self, key: &Key) -> Option<LastRun> {
+        self.runs().get(key).cloned()
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<Key, LastRun>> {
+        self.shared.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn remove(&self, key: &Key) {
+        self.runs().remove(key);
         let gone = self.write().remove(key);
         self.metrics().turn(gone.map(|entry| entry.state()), None);
     }

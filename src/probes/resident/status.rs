@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::board::Board;
 use super::entry::Key;
-use crate::api::{Condition, ConditionStatus, Probe, ProbeStatus, Resource, TargetStatus, set_condition};
+use crate::api::{Condition, ConditionStatus, LastRun, Probe, ProbeStatus, Resource, TargetStatus, set_condition};
 use crate::model::ProbeState;
 use crate::probes::view::{ProbeView, TargetView};
 use crate::store::{Cache, Store, StoreError, StoreExt};
@@ -71,14 +71,16 @@ async fn write_one(
     }
     let (state, since, targets) = (view.state, view.since, targets(&view));
     let reason = view.invalid.unwrap_or(view.reason);
-    let new = hash(state, since, &reason, &targets);
+    let last_run = board.last_run(key);
+    let new = hash(state, since, &reason, &targets, last_run.as_ref());
     if written.get(key) == Some(&new) {
         return Ok(());
     }
     let mut probe = Arc::unwrap_or_clone(probe);
     let old = probe.status.take();
     let generation = probe.metadata.generation;
-    let mut conditions = old.map(|old| old.conditions).unwrap_or_default();
+    let (mut conditions, earlier) = old.map(|old| (old.conditions, old.last_run)).unwrap_or_default();
+    let last_run = last_run.or(earlier);
     set_condition(
         &mut conditions,
         Condition {
@@ -91,7 +93,7 @@ async fn write_one(
         },
     );
     *probe.status_mut() =
-        Some(ProbeStatus { state, since, reason, targets, observed_generation: generation, conditions });
+        Some(ProbeStatus { state, since, reason, targets, last_run, observed_generation: generation, conditions });
     // Nobody else writes this status: what is stored is overwritten whatever its version.
     probe.metadata.resource_version = None;
     store.put_status_as(&probe).await?;
@@ -99,9 +101,15 @@ async fn write_one(
     Ok(())
 }
 
-fn hash(state: ProbeState, since: Timestamp, reason: &str, targets: &[TargetStatus]) -> Written {
+fn hash(
+    state: ProbeState,
+    since: Timestamp,
+    reason: &str,
+    targets: &[TargetStatus],
+    last_run: Option<&LastRun>,
+) -> Written {
     let mut hasher = DefaultHasher::new();
-    (state, since, reason).hash(&mut hasher);
+    (state, since, reason, last_run).hash(&mut hasher);
     for target in targets {
         (&target.target, target.state, target.since, &target.reason).hash(&mut hasher);
     }

@@ -97,6 +97,22 @@ impl KubernetesStore {
         &self.calls.scope
     }
 
+    /// Whether objects of a kind can be listed everywhere in the scope, asked of the API server itself: a
+    /// watch would try for ever.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn readable(&self, kind: &'static str) -> Result<(), StoreError> {
+        let (_, kind) = Self::kind(kind)?;
+        let labels = self.calls.scope.label_selector();
+        for place in self.calls.scope.places() {
+            let page = self.calls.page(kind, place.as_deref(), &labels, 1, None).await;
+            page.map_err(|error| errors::unavailable(&format!("listing {}", kind.plural), &error))?;
+        }
+        self.note_answered();
+        Ok(())
+    }
+
     fn kind(kind: &'static str) -> Result<(usize, &'static Known), StoreError> {
         kinds::find(kind).ok_or_else(|| StoreError::Invalid(format!("there is no kind {kind}")))
     }

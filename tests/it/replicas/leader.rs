@@ -16,6 +16,8 @@ use crate::cluster::{Place, control_plane};
 
 struct Running {
     leads: watch::Receiver<bool>,
+    /// Where the leader is, as it hears.
+    leader: watch::Receiver<Option<String>>,
     stop: CancellationToken,
     task: JoinHandle<Ended>,
 }
@@ -24,15 +26,18 @@ impl Running {
     fn start(place: &Place, identity: &str) -> Self {
         let (tell, leads) = watch::channel(false);
         let stop = CancellationToken::new();
+        let leader = watch::Sender::new(None);
         let candidate = Candidate {
             client: place.client.clone(),
             namespace: place.namespace.clone(),
             lease: "probegate".to_owned(),
             identity: identity.to_owned(),
             clock: Arc::new(SystemClock::new()),
+            address: watch::Sender::new(Some(format!("http://{identity}.example"))).subscribe(),
+            leader: leader.clone(),
         };
         let task = tokio::spawn(candidate.run(tell, stop.clone()));
-        Self { leads, stop, task }
+        Self { leads, leader: leader.subscribe(), stop, task }
     }
 
     async fn leads(&mut self) {
@@ -54,6 +59,7 @@ fn one_of_two_leads_and_the_other_one_follows_as_soon_as_it_lets_go() {
         // Longer than the second one needs to look twice.
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(!*second.leads.borrow());
+        assert_eq!(second.leader.borrow().as_deref(), Some("http://first.example"));
         first.stop.cancel();
         assert_eq!(first.task.await.unwrap(), Ended::Stopped);
         second.leads().await;

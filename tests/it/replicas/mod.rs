@@ -3,6 +3,7 @@
 mod installed;
 mod leader;
 mod program;
+mod relay;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ impl Replica {
     pub fn start(place: &Place, name: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_probegate"))
             .args(["serve", "--kubernetes", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--log-format", "json", "--identity", name])
+            .args(["--log-format", "json", "--identity", name, "--advertise", "127.0.0.1"])
             .args(["--namespaces", &place.namespace, "--lease-namespace", &place.namespace])
             .arg("--kubeconfig")
             .arg(&place.kubeconfig)

@@ -80,7 +80,7 @@ pub async fn ask_at(url: &str, token: Option<&str>, place: &Place, revision: &st
 }
 
 /// Waits until a replica whose name begins so leads.
-async fn until_leads(place: &Place, name: &str) {
+pub async fn until_leads(place: &Place, name: &str) {
     let leases = Api::<Lease>::namespaced(place.client.clone(), &place.namespace);
     let led = async {
         loop {
@@ -168,7 +168,8 @@ fn a_leader_that_is_stopped_hands_on_at_once() {
     });
 }
 
-async fn probe(place: &Place, name: &str, spec: Value) {
+/// Makes a probe.
+pub async fn probe(place: &Place, name: &str, spec: Value) {
     let probe = json!({
         "apiVersion": "probegate.io/v1alpha1", "kind": "Probe", "metadata": {"name": name}, "spec": spec,
     });
@@ -177,7 +178,7 @@ async fn probe(place: &Place, name: &str, spec: Value) {
 }
 
 /// Waits until something holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let waiting = async {
         while !holds().await {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;

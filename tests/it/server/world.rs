@@ -242,6 +242,7 @@ impl World {
             metrics: metrics.clone(),
             registry: Arc::new(registry),
             cluster: Some("eu-1".into()),
+            relay: None,
         };
         let main = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = TcpListener::bind("127.0.0.1:0").await.unwrap();
