@@ -1,85 +1,131 @@
 #!/usr/bin/env bash
 # A real cluster, OpenKruise Rollouts, the operator out of deploy/, and two revisions: a good one that
-# goes through all batches, and a bad one that is held at its first. Needs root, Debian and Go (see
-# tests/cluster/README.md). KEEP=1 leaves the cluster up.
+# goes through all batches, and a bad one that is held at its first. It is told as it happens, and ends
+# with nothing left behind. Needs root, Debian and Go (see tests/cluster/README.md). KEEP=1 leaves the
+# cluster up.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
 cluster=tests/cluster/cluster
 export PROBEGATE_CLUSTER_NAME=${PROBEGATE_CLUSTER_NAME:-demo}
 program=${PROGRAM:-target/debug/probegate}
+image=localhost/probegate:demo
 work=$(mktemp -d)
+log=$work/log
 
 say() { printf '\n%s  %s\n' "$(date +%T)" "$*"; }
+tell() { printf '%s    %s\n' "$(date +%T)" "$*"; }
+fail() { printf '\nerror: %s\n' "$*" >&2; [ ! -s "$log" ] || tail -20 "$log" >&2; exit 1; }
+quietly() { "$@" >>"$log" 2>&1 || fail "\`$*\` failed:"; }
 end() {
+  if [ -n "${KEEP:-}" ]; then
+    say 'The cluster is up. Look around, and end it:'
+    printf '  export PROBEGATE_CLUSTER_NAME=%s; eval "$(%s env)"\n' "$PROBEGATE_CLUSTER_NAME" "$cluster"
+    printf '  %s exec "$KUBEBUILDER_ASSETS/kubectl" -n shop get gates,probes,gateruns,rollouts\n  %s down\n' "$cluster" "$cluster"
+  else
+    "$cluster" down >/dev/null 2>&1 || true
+  fi
   rm -rf "$work"
-  if [ -z "${KEEP:-}" ]; then "$cluster" down; else say "The cluster is up: eval \"\$($cluster env)\"; $cluster down ends it."; fi
 }
 trap end EXIT
 
-say 'Starting a Kubernetes cluster…'
+[ "$(id -u)" = 0 ] || fail 'a cluster of its own needs root'
+[ -x "$program" ] || fail "there is no $program: run make demo-cluster"
+
+say 'Starting a Kubernetes cluster (the first time its programs are built, which takes some minutes)…'
 "$cluster" down >/dev/null 2>&1 || true
-"$cluster" install
-"$cluster" build kruise-rollouts
-"$cluster" up
+quietly "$cluster" install
+quietly "$cluster" build kruise-rollouts coredns
+quietly "$cluster" up
 kubectl=$("$cluster" env | sed -n 's/.*KUBEBUILDER_ASSETS=//p')/kubectl
 k() { "$cluster" exec "$kubectl" "$@"; }
+ks() { k -n shop "$@"; }
+tell "$(k get nodes --no-headers | awk '{print "node " $1 " is " $2 ", Kubernetes " $5}')"
 
-say 'Installing OpenKruise Rollouts…'
-"$cluster" engine kruise-rollouts
+say 'Installing OpenKruise Rollouts, the controller that moves the batches…'
+quietly "$cluster" engine kruise-rollouts
 
-say 'Putting the program into an image, and installing deploy/…'
-mkdir -p "$work/root/tmp"
-strip -o "$work/root/probegate" "$program"
-for library in $(ldd "$program" | grep -oE '/[^ ]+'); do
-  mkdir -p "$work/root$(dirname "$library")" && cp "$library" "$work/root$library"
-done
-b=(buildah --storage-driver vfs --root "$work/storage" --runroot "$work/run")
-container=$("${b[@]}" from scratch)
-"${b[@]}" copy -q "$container" "$work/root" / >/dev/null
-"${b[@]}" config --entrypoint '["/probegate"]' "$container"
-"${b[@]}" commit -q "$container" "oci-archive:$work/image.tar:localhost/probegate:demo" >/dev/null
-"$cluster" image localhost/probegate:demo "$work/image.tar" >/dev/null
+say 'Installing probegate: kubectl apply -k deploy/'
+quietly tests/cluster/pack "$program" "$image" "$work/image.tar"
+quietly "$cluster" image "$image" "$work/image.tar"
 cp -r deploy "$work/deploy" && mkdir "$work/overlay"
 printf '%s\n' 'apiVersion: kustomize.config.k8s.io/v1beta1' 'kind: Kustomization' 'resources: [../deploy]' \
-  'images: [{name: probegate, newName: localhost/probegate, newTag: demo}]' >"$work/overlay/kustomization.yaml"
-k apply --server-side -k "$work/overlay" >/dev/null
-k -n probegate rollout status deployment/probegate --timeout=120s
+  "images: [{name: probegate, newName: ${image%:*}, newTag: ${image##*:}}]" >"$work/overlay/kustomization.yaml"
+quietly k apply --server-side -k "$work/overlay"
+quietly k -n probegate rollout status deployment/probegate --timeout=180s
+k -n probegate get pods --no-headers | while read -r pod ready phase _; do tell "$pod  $ready  $phase"; done
 
-say 'A shop with four pods, its rollout in three batches, and its gate:'
-k create namespace shop >/dev/null
-k apply -f deploy/demo/cluster/shop.yaml
-k -n shop rollout status deployment/shop --timeout=120s
+say 'A shop of four pods, its rollout in three batches (1, 2, 4 pods), and the gate in front of it:'
+quietly k create namespace shop
+quietly ks apply -f deploy/demo/cluster/shop.yaml
+quietly ks rollout status deployment/shop --timeout=180s
 
-runs() { k -n shop get gateruns --sort-by=.metadata.creationTimestamp --no-headers 2>/dev/null || true; }
-field() { k -n shop get rollout shop -o "jsonpath={$1}"; }
+field() { ks get rollout shop -o "jsonpath={$1}" 2>>"$log" || true; }
+declare -A known=()
 told=
+
+look() { # tells what is new: where the rollout stands, and what the gate answers
+  local now name point batch verdict reason
+  now=$(field '.status.phase}/{.status.canaryStatus.currentStepIndex}/{.status.canaryStatus.currentStepState')
+  IFS=/ read -r phase step state <<<"$now"
+  if [ "$now" != "$told" ]; then
+    told=$now
+    case $phase/$state in
+    Healthy/*) tell 'rollout  healthy' ;;
+    Progressing/StepPaused) tell "rollout  batch $step of 3 is out and waits: $(pods)" ;;
+    Progressing/StepUpgrade) tell "rollout  batch $step of 3 goes out" ;;
+    esac
+  fi
+  while IFS='|' read -r name batch point verdict reason; do
+    [ -n "$name" ] || continue
+    if [ "${known[$name]:-}" != "$verdict" ]; then
+      known[$name]=$verdict
+      tell "gate     $(printf '%-4s batch %s: %-5s' "$point" "$batch" "${verdict:-asked}")  $reason"
+    fi
+  done < <(ks get gateruns --sort-by=.metadata.creationTimestamp -o \
+    'jsonpath={range .items[*]}{.metadata.name}|{.spec.batch.index}|{.spec.point}|{.status.verdict}|{.status.reason}{"\n"}{end}' 2>>"$log")
+}
+pods() { # how many pods are of which revision
+  ks get pods -l app=shop -o 'jsonpath={range .items[*]}{.spec.containers[0].env[?(@.name=="REVISION")].value}{"\n"}{end}' |
+    sort | uniq -c | awk '{printf "%s%d of revision %s", (NR > 1 ? ", " : ""), $1, $2}'
+}
 follow() { # SECONDS UNTIL…: tells what is new until the command succeeds
   local until=$((SECONDS + $1)); shift
-  until "$@"; do
-    [ $SECONDS -lt $until ] || { say 'It took too long:'; runs; k -n shop describe rollout shop | tail -30; exit 1; }
-    local now; now=$(printf 'batch %s %s, %s' "$(field .status.canaryStatus.currentStepIndex)" \
-      "$(field .status.canaryStatus.currentStepState)" "$(field .status.phase)")
-    if [ "$now" != "$told" ]; then printf '%s    %s\n' "$(date +%T)" "$now"; told=$now; fi
-    sleep 0.5
+  until look && "$@"; do
+    [ $SECONDS -lt $until ] || { ks describe rollout shop >>"$log" 2>&1; fail 'it took too long:'; }
+    sleep 0.3
   done
 }
-settled() { [ "$(field .status.phase)" = Healthy ] && [ "$(field .status.canaryStatus.currentStepState)" = Completed ]; }
-quiet() { [ "$(field .status.phase)" = Healthy ]; }
-blocked() { runs | grep -q ' block '; }
-follow 60 quiet
+rest() { [ "$phase" = Healthy ]; }
+through() { [ "$phase" = Healthy ] && [ "$state" = Completed ] && [ "$(pods)" = "4 of revision 2" ]; }
+held() { printf '%s\n' "${known[@]}" | grep -qx block; }
+up() { [ "$(ks get probe shop -o 'jsonpath={.status.state}')" = up ]; }
 
-say 'A good revision:'
-k -n shop set env deployment/shop REVISION=2 >/dev/null
-sleep 2
-follow 180 settled
-runs
+follow 60 rest
+follow 60 up
+tell "probe    $(ks get probe shop -o 'jsonpath={.status.state}: {.status.reason}')"
 
-say 'A bad revision, whose pods do not answer:'
-k -n shop set env deployment/shop REVISION=3 HEALTHY=no >/dev/null
-follow 180 blocked
-say 'It is held at its first batch:'
-runs | grep ' block '
-k -n shop get pods -o wide --no-headers | awk '{print $1, $3}'
-say 'What a person sees:'
-k -n shop describe rollout shop | sed -n '/^Events/,$p' | tail -6
+say 'A good revision: kubectl set env deployment/shop REVISION=2'
+quietly ks set env deployment/shop REVISION=2
+follow 240 through
+tell "all pods are new: $(pods)"
+
+say 'A bad revision, whose pods answer nothing: kubectl set env deployment/shop REVISION=3 HEALTHY=no'
+quietly ks set env deployment/shop REVISION=3 HEALTHY=no
+follow 240 held
+tell "held at its first batch: $(pods)"
+sleep 3
+[ "$(field '.status.canaryStatus.currentStepIndex')" = 1 ] || fail 'it was not held at its first batch'
+
+say 'What a person sees: kubectl get probes,gates,gateruns'
+ks get probes,gates
+ks get gateruns --sort-by=.metadata.creationTimestamp
+say 'The evidence: kubectl probegate run show'
+run=$(ks get gateruns -o 'jsonpath={range .items[?(@.status.verdict=="block")]}{.metadata.name}{"\n"}{end}' | head -1)
+"$cluster" exec "$program" run show "shop/$run" --kubernetes || fail 'the run cannot be shown'
+say 'And on the rollout itself: kubectl describe rollout shop'
+described() { ks describe rollout shop | grep -E 'probegate.io/verdict|^ +(Normal|Warning) .* probegate '; }
+tries=0
+until described | grep -q 'block: '; do sleep 0.5; [ $((tries += 1)) -lt 40 ] || break; done
+described | tail -5
+say 'Three of four pods serve the good revision, and nobody had to watch.'

@@ -29,29 +29,10 @@ fn run(program: &str, arguments: &[&str], directory: &Path) -> String {
 
 /// The program and the libraries that it was linked with, as an image.
 fn image(directory: &Path) -> PathBuf {
-    let root = directory.join("root");
-    let binary = env!("CARGO_BIN_EXE_probegate");
-    std::fs::create_dir_all(root.join("tmp")).unwrap();
-    run("strip", &["-o", &root.join("probegate").to_string_lossy(), binary], directory);
-    let linked = run("ldd", &[binary], directory);
-    for library in linked.split_whitespace().filter(|word| word.starts_with('/')) {
-        let to = root.join(library.trim_start_matches('/'));
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(library, to).unwrap();
-    }
-    let storage = directory.join("storage");
-    let storage = storage.to_string_lossy();
-    let runs = directory.join("run");
-    let own = ["--storage-driver", "vfs", "--root", &storage, "--runroot", &runs.to_string_lossy()];
-    let buildah = |arguments: &[&str]| {
-        let all: Vec<&str> = own.iter().copied().chain(arguments.iter().copied()).collect();
-        run("buildah", &all, directory).trim().to_owned()
-    };
-    let container = buildah(&["from", "scratch"]);
-    buildah(&["copy", "-q", &container, &root.to_string_lossy(), "/"]);
-    buildah(&["config", "--entrypoint", "[\"/probegate\"]", &container]);
     let archive = directory.join("image.tar");
-    buildah(&["commit", "-q", &container, &format!("oci-archive:{}:{IMAGE}:test", archive.display())]);
+    let pack = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/pack");
+    let arguments = [env!("CARGO_BIN_EXE_probegate"), &format!("{IMAGE}:test"), &archive.to_string_lossy()];
+    run(&pack.to_string_lossy(), &arguments, directory);
     archive
 }
 
