@@ -35,9 +35,9 @@ pub use probe::{
     Arm, BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, DnsExpect, DnsProbe, DnsRecords, DnsTransport,
     DownRule, ExchangeStep, ExpectedOutcome, FlapRule, GrpcProbe, HttpAuth, HttpBody, HttpExpect, HttpHeader, HttpJson,
     HttpLatency, HttpProbe, HttpProxy, HttpRedirects, HttpSize, HttpVersion, IcmpExpect, IcmpProbe, IpFamily,
-    LastModified, LastRun, LatencyRule, Maintenance, NodeTargets, PodTargets, Probe, ProbeSpec, ProbeStatus, ProbeTls,
-    RunRound, ScriptProbe, SelfCheck, Severity, StartTls, TargetStatus, Targets, TcpProbe, TlsExpect, TlsProbe,
-    TlsVersion, UdpProbe, UnixHttp, UnixProbe, UpRule, WebsocketProbe,
+    LastModified, LastRun, LatencyRule, Maintenance, MatchedFact, NodeTargets, PodTargets, Probe, ProbeSpec,
+    ProbeStatus, ProbeTls, RunRound, ScriptProbe, SelfCheck, Severity, StartTls, TargetStatus, Targets, TcpProbe,
+    TlsExpect, TlsProbe, TlsVersion, UdpProbe, UnixHttp, UnixProbe, UpRule, WebsocketProbe,
 };
 pub use run::{
     Attempt, Bypassed, Cause, CheckStatus, GateRun, GateRunSpec, GateRunStatus, UsedOverride, Voided, condition_types,

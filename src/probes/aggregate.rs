@@ -147,6 +147,8 @@ pub struct Standing {
     pub reason: String,
     /// Its targets.
     pub counts: Counts,
+    /// Its state hangs on targets that flap: it may turn with any round, and that is no news.
+    pub restless: bool,
 }
 
 /// Judges a probe.
@@ -160,7 +162,17 @@ pub fn aggregate(situation: &Situation<'_>) -> Standing {
         let why = if targets.is_empty() { Why::NoTargets } else { unknown_why(state, targets) };
         (state, why, None, explain(targets, state, counts, quorum))
     });
-    Standing { state, why, until, reason: shortened(&reason, MAX_REASON), counts }
+    let restless = matches!(why, Why::Targets | Why::Flapping) && hangs_on_flapping(targets, situation.quorum);
+    Standing { state, why, until, reason: shortened(&reason, MAX_REASON), counts, restless }
+}
+
+/// Whether the state would be another one if all targets that flap were up, or all were down.
+fn hangs_on_flapping(targets: &[Target<'_>], quorum: usize) -> bool {
+    let if_they_were = |state: ProbeState| {
+        let states = targets.iter().map(|target| if target.flapping { state } else { target.state });
+        together(Counts::of(states), quorum)
+    };
+    targets.iter().any(|target| target.flapping) && if_they_were(ProbeState::Up) != if_they_were(ProbeState::Down)
 }
 
 /// The state that targets speak for together, without anything that lies over it.

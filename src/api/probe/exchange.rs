@@ -52,6 +52,23 @@ pub struct ExchangeStep {
     /// Turn to TLS here.
     #[serde(default, rename = "startTLS", skip_serializing_if = "std::ops::Not::not")]
     pub start_tls: bool,
+    /// What to tell of what `expect` has matched: it stands in the result, under the fact `matched`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub facts: Vec<MatchedFact>,
+}
+
+/// Something to tell of a text that was matched, such as the version of who has answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MatchedFact {
+    /// What it is called.
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    pub name: String,
+    /// What it says: `${name}` stands for a named group of the step's `expect`, `${1}` for a group by its
+    /// number, `$$` for a dollar. At most 256 bytes of it are kept.
+    #[schemars(length(max = 512))]
+    pub value: String,
 }
 
 /// A datagram, and what comes back.

@@ -18,7 +18,7 @@ use super::condition::Condition;
 use super::names::resource;
 use crate::model::{Period, ProbeState};
 
-pub use exchange::{ExchangeStep, TcpProbe, UdpProbe, UnixHttp, UnixProbe, WebsocketProbe};
+pub use exchange::{ExchangeStep, MatchedFact, TcpProbe, UdpProbe, UnixHttp, UnixProbe, WebsocketProbe};
 pub use http::{
     BasicAuth, BearerAuth, CertificateExpect, ClientCredentials, HttpAuth, HttpBody, HttpExpect, HttpHeader, HttpJson,
     HttpLatency, HttpProbe, HttpProxy, HttpRedirects, HttpSize, HttpVersion, LastModified,

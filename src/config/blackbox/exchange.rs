@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use super::section::Section;
 use super::tls;
-use crate::api::{ExchangeStep, TcpProbe, UnixProbe};
+use crate::api::{ExchangeStep, MatchedFact, TcpProbe, UnixProbe};
 use crate::probes::exposition::EXACT_BYTES;
 
 /// The most steps of a probe's exchange, as its schema has it.
 const MAX_STEPS: usize = 32;
+/// The most facts of a step, as its schema has it.
+const MAX_FACTS: usize = 16;
 /// What a group without a name is called, before its number.
 const GROUP: &str = "group";
 /// A dollar and a brace that refer to nothing, as a probe writes them.
@@ -42,7 +44,11 @@ pub(super) fn tcp(module: &str, section: &Section<'_>) -> TcpProbe {
 pub(super) fn unix(section: &Section<'_>) -> UnixProbe {
     const ONE: &str = "over a Unix socket a probe sends once, then expects once: the rest is left out";
     let mut unix = UnixProbe::default();
-    let mut steps = steps(section).into_iter().peekable();
+    let steps = steps(section);
+    if steps.iter().any(|step| !step.facts.is_empty()) {
+        section.warn("query_response", "no-counterpart", "over a Unix socket a probe notes no `labels`");
+    }
+    let mut steps = steps.into_iter().peekable();
     if let Some(first) = steps.next_if(|step| step.expect.is_none() && !step.start_tls) {
         unix.send = first.send;
     }
@@ -62,7 +68,6 @@ fn steps(section: &Section<'_>) -> Vec<ExchangeStep> {
 }
 
 fn step(section: &Section<'_>) -> ExchangeStep {
-    section.lost("labels", "a probe has no metric for what was matched; what it has seen stands in the log");
     let typed = section.text("expect").filter(|expect| !expect.is_empty());
     let bytes = section.bytes("expect_bytes").filter(|bytes| !bytes.is_empty());
     if typed.is_some() && bytes.is_some() {
@@ -81,8 +86,28 @@ fn step(section: &Section<'_>) -> ExchangeStep {
         if typed.is_some() { referring(&text) } else { text.replace("${", DOLLAR_BRACE) }
     });
     let start_tls = section.flag("starttls").unwrap_or(false);
+    let facts = if typed.is_some() { facts(section) } else { Vec::new() };
     section.end();
-    ExchangeStep { expect, send, start_tls }
+    ExchangeStep { expect, send, start_tls, facts }
+}
+
+/// What becomes a label of `probe_expect_info` there.
+fn facts(section: &Section<'_>) -> Vec<MatchedFact> {
+    let labels = section.sections("labels");
+    if labels.len() > MAX_FACTS {
+        section.error("labels", "limit", format!("a step of a probe tells at most {MAX_FACTS} facts"));
+    }
+    let fact = |label: &Section<'_>| {
+        let (name, value) = (label.text("name"), label.text("value"));
+        label.end();
+        Some(MatchedFact { name: name?, value: grouped(&value?) })
+    };
+    labels.iter().filter_map(fact).collect()
+}
+
+/// The text with its references in braces, by the names that the groups have in a probe.
+fn grouped(text: &str) -> String {
+    rewritten(text, "$$")
 }
 
 /// Bytes as a probe's `send` writes them.
@@ -159,14 +184,19 @@ fn is_name(mut ahead: std::iter::Peekable<std::str::Chars<'_>>) -> bool {
     ahead.next_if_eq(&'<').is_some() && ahead.peek().is_some_and(char::is_ascii_alphabetic)
 }
 
-/// The text with `$1`, `${1}`, `$name` and `${name}` as a probe refers to groups. `$$` is a dollar.
+/// The text with `$1`, `${1}`, `$name` and `${name}` as a probe refers to groups in what it sends.
 fn referring(text: &str) -> String {
+    rewritten(text, "\\x24")
+}
+
+/// The text with references as a probe has them. `$$` is a dollar, which is written as `dollar`.
+fn rewritten(text: &str, dollar: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
         if let Some(after) = after.strip_prefix('$') {
-            out.push_str("\\x24");
+            out.push_str(dollar);
             rest = after;
             continue;
         }
@@ -209,6 +239,13 @@ mod tests {
     #[case("$1-$name $$5 $", r"${group1}-${name} \x245 $")]
     fn references_are_those_of_a_probe(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(referring(text), expected);
+    }
+
+    #[rstest]
+    #[case("${1}", "${group1}")]
+    #[case("v$1.$name $$5", "v${group1}.${name} $$5")]
+    fn what_a_label_says_is_what_a_fact_says(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(grouped(text), expected);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Gates {
             ..ProbeSelector::default()
         };
         let selects = !selector.labels.is_empty() || !selector.expressions.is_empty();
-        if selects && !roster.iter().any(|(key, labels)| selector.matches(key, labels)) {
+        if selects && !roster.iter().any(|(key, probe)| selector.matches(key, &probe.labels)) {
             missing.push("its selector selects no probe".to_owned());
         }
         missing

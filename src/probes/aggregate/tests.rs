@@ -176,6 +176,26 @@ fn a_flapping_probe_is_degraded_at_best(#[case] letters: &str, #[case] state: Pr
     assert_eq!((standing.state, standing.reason.as_str()), (state, reason));
 }
 
+#[rstest]
+#[case("U", 1, true)]
+#[case("D", 1, true)]
+#[case("u", 1, false)]
+#[case("d", 1, false)]
+#[case("uD", 1, true)]
+#[case::another_is_down_anyway("dU", 1, false)]
+#[case::one_alone_is_no_quorum_but_degrades("uuD", 2, true)]
+#[case::another_is_degraded_anyway("suD", 2, false)]
+fn a_state_is_restless_while_it_hangs_on_targets_that_flap(
+    #[case] letters: &str,
+    #[case] quorum: usize,
+    #[case] restless: bool,
+) {
+    let all = targets(letters);
+    assert_eq!(aggregate(&situation(&all, quorum)).restless, restless);
+    let held = Some(Held::Suspended { why: "", until: None });
+    assert!(!aggregate(&Situation { held, ..situation(&all, quorum) }).restless);
+}
+
 #[test]
 fn warming_up_can_be_told_from_trouble() {
     let why = |letters: &str| aggregate(&situation(&targets(letters), 1)).why;

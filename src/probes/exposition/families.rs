@@ -1,10 +1,13 @@
 //! Families of metrics, and their text.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// A sample's labels and its value.
-type Sample = (Vec<(&'static str, String)>, f64);
+type Sample = (Vec<Label>, f64);
+/// A label's name and its value.
+type Label = (Cow<'static, str>, String);
 
 /// Gauges by name.
 #[derive(Debug, Default)]
@@ -15,7 +18,7 @@ pub(super) struct Families {
 impl Families {
     /// Adds a gauge without labels.
     pub(super) fn gauge(&mut self, name: &'static str, help: &'static str, value: f64) {
-        self.labelled(name, help, Vec::new(), value);
+        self.labelled(name, help, Vec::<Label>::new(), value);
     }
 
     /// Adds a sample of a gauge with labels.
@@ -23,9 +26,10 @@ impl Families {
         &mut self,
         name: &'static str,
         help: &'static str,
-        labels: Vec<(&'static str, String)>,
+        labels: Vec<(impl Into<Cow<'static, str>>, String)>,
         value: f64,
     ) {
+        let labels = labels.into_iter().map(|(name, value)| (name.into(), value)).collect();
         self.all.entry(name).or_insert_with(|| (help, Vec::new())).1.push((labels, value));
     }
 

@@ -1,9 +1,8 @@
 //! One round in the names of Prometheus' `blackbox_exporter`: pure.
 //!
 //! Dashboards and alerts that were written for it find the same metrics with the same labels. The
-//! names are those of its version 0.28; what it knows and a probe does not (`probe_expect_info`) is
-//! absent. Beyond it there is `probe_failure_info`, with the reason
-//! and the phase of a failure, because a zero alone explains nothing.
+//! names are those of its version 0.28. Beyond it there is `probe_failure_info`, with the reason and the
+//! phase of a failure, because a zero alone explains nothing.
 
 mod families;
 mod module;
@@ -77,6 +76,10 @@ pub fn metrics(spec: &ProbeSpec, seen: &Observation) -> String {
             let bytes = failed && text(seen, "expected").is_some_and(|text| text.starts_with(EXACT_BYTES));
             families.gauge("probe_failed_due_to_regex", "Whether an expression did not match", flag(failed && !bytes));
             families.gauge("probe_failed_due_to_bytes", "Whether expected bytes did not come", flag(bytes));
+            if let Some(Value::Object(matched)) = seen.facts.get("matched") {
+                let told = matched.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+                families.labelled("probe_expect_info", "What was matched", told.collect::<Vec<_>>(), 1.0);
+            }
         }
         tls::shown(&mut families, seen, tls::Detail::Chain);
     }

@@ -104,6 +104,15 @@ fn what_was_expected_tells_why_it_failed(#[case] expected: &str, #[case] failed:
 }
 
 #[test]
+fn what_was_matched_is_a_metric() {
+    let tcp = spec(json!({"tcp": {"address": "a:22"}}));
+    let text = metrics(&tcp, &seen(None, None, &[("matched", json!({"ssh_version": "2.0", "comment": "a \"b\""}))]));
+    let line = "probe_expect_info{comment=\"a \\\"b\\\"\",ssh_version=\"2.0\"} 1";
+    assert!(text.lines().any(|found| found == line), "{line} is missing:\n{text}");
+    assert!(!metrics(&tcp, &seen(None, None, &[])).contains("probe_expect_info"));
+}
+
+#[test]
 fn addresses_have_the_hashes_of_the_exporter() {
     // FNV-1a of the four bytes.
     assert_eq!(fnv1a(&[127, 0, 0, 1]), 3_668_918_509);

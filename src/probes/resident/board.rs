@@ -200,39 +200,42 @@ impl Board {
             return;
         }
         self.touched(&entry.key);
+        let Some(told) = entry.told() else { return };
+        if told.announced != before.as_ref().map_or(ProbeState::Unknown, |told| told.announced) {
+            self.tell(entry, before.as_ref(), &told);
+        }
         let from = before.as_ref().map_or(ProbeState::Unknown, |told| told.standing.state);
-        if let Some(told) = entry.told().filter(|told| told.standing.state != from) {
-            self.turned(entry, before.as_ref(), &told);
+        if told.standing.state != from {
+            self.turned(entry, from, told.standing.state);
         }
     }
 
-    fn turned(&self, entry: &Arc<Entry>, before: Option<&Told>, told: &Told) {
-        let from = before.map_or(ProbeState::Unknown, |told| told.standing.state);
-        let to = told.standing.state;
-        self.metrics().turn(Some(from), Some(to));
+    /// Tells everybody that follows the turns.
+    fn tell(&self, entry: &Entry, before: Option<&Told>, told: &Told) {
+        let (from, to) = (before.map_or(ProbeState::Unknown, |told| told.announced), told.announced);
         let (namespace, name) = &*entry.key;
         let reason = &told.standing.reason;
         tracing::info!(namespace, probe = name, %from, %to, reason, "A probe has changed its state.");
-        // While it flaps, that it flaps is the one event.
-        let flapping = |told: &Told| told.standing.why == Why::Flapping;
-        if !(before.is_some_and(flapping) && flapping(told)) {
-            let turn = StateTurn { at: told.since, from, to, reason: reason.clone() };
-            self.outgoing().turns.push((Arc::new(Series::probe(namespace, name)), turn));
-            let first = before.is_none_or(|told| told.standing.why == Why::WarmUp);
-            let earlier = self.before(&entry.key).filter(|_| first).map(|known| known.state);
-            let transition = Transition {
-                namespace: namespace.clone(),
-                name: name.clone(),
-                from,
-                first,
-                earlier,
-                to,
-                at: told.since,
-                reason: reason.clone(),
-                why: told.standing.why,
-            };
-            let _ = self.shared.transitions.send(Arc::new(transition));
-        }
+        let turn = StateTurn { at: told.since, from, to, reason: reason.clone() };
+        self.outgoing().turns.push((Arc::new(Series::probe(namespace, name)), turn));
+        let first = before.is_none_or(|told| told.standing.why == Why::WarmUp);
+        let earlier = self.before(&entry.key).filter(|_| first).map(|known| known.state);
+        let transition = Transition {
+            namespace: namespace.clone(),
+            name: name.clone(),
+            from,
+            first,
+            earlier,
+            to,
+            at: told.since,
+            reason: reason.clone(),
+            why: told.standing.why,
+        };
+        let _ = self.shared.transitions.send(Arc::new(transition));
+    }
+
+    fn turned(&self, entry: &Entry, from: ProbeState, to: ProbeState) {
+        self.metrics().turn(Some(from), Some(to));
         self.announce();
         let explained = |other: &Arc<Entry>| other.explainers().iter().any(|explainer| explainer.key == entry.key);
         for other in self.entries().iter().filter(|other| explained(other)) {

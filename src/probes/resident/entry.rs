@@ -106,6 +106,9 @@ pub(super) struct Explainer {
 pub(super) struct Told {
     pub(super) standing: Standing,
     pub(super) since: Timestamp,
+    /// What it was announced as. While it is restless, that it flaps is the one thing to announce.
+    pub(super) announced: ProbeState,
+    unrest_announced: bool,
 }
 
 /// What became of a judgement.
@@ -317,7 +320,7 @@ impl Entry {
 
     fn unknown(&self, reason: String) -> Standing {
         let why = if self.plan.is_ok() { Why::WarmUp } else { Why::NoTargets };
-        Standing { state: ProbeState::Unknown, why, until: None, reason, counts: Counts::default() }
+        Standing { state: ProbeState::Unknown, why, until: None, reason, counts: Counts::default(), restless: false }
     }
 
     /// Judges it anew at `now`; gives the standing before, where this one differs from it.
@@ -334,12 +337,18 @@ impl Entry {
                 && told.standing.why == standing.why
                 && told.standing.until == standing.until
                 && told.standing.counts == standing.counts
+                && told.standing.restless == standing.restless
         });
         if same {
             return Settled::Same;
         }
         let since = before.as_ref().filter(|told| told.standing.state == standing.state).map_or(now, |told| told.since);
-        inner.told = Some(Told { standing, since });
+        let flaps = standing.why == Why::Flapping;
+        let unrest = before.as_ref().filter(|told| told.standing.restless && standing.restless);
+        let quiet = unrest.filter(|told| told.unrest_announced || !flaps);
+        let announced = quiet.map_or(standing.state, |told| told.announced);
+        let unrest_announced = flaps || unrest.is_some_and(|told| told.unrest_announced);
+        inner.told = Some(Told { standing, since, announced, unrest_announced });
         Settled::Anew(before)
     }
 }

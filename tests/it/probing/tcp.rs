@@ -27,12 +27,14 @@ async fn a_real_server_is_asked_and_what_it_says_can_be_sent_back() {
     let steps = json!([
         {"send": "SET probegate one-two\\r\\n"},
         {"expect": "^\\+OK\\r\\n", "send": "GET probegate\\r\\n"},
-        {"expect": "(?P<first>one)-(?P<second>two)\\r\\n", "send": "ECHO ${second}${first}\\x24{x}\\r\\n"},
+        {"expect": "(?P<first>one)-(?P<second>two)\\r\\n", "send": "ECHO ${second}${first}\\x24{x}\\r\\n",
+         "facts": [{"name": "both", "value": "${second}, $$${1}"}]},
         {"expect": "twoone\\$\\{x\\}\\r\\n"}
     ]);
     let spec = json!({"tcp": {"address": address, "send": "PING\\r\\n", "expect": "\\+PONG\\r\\n", "steps": steps}});
     let seen = round(spec).await;
     assert!(seen.success, "{seen:?}");
+    assert_eq!(seen.facts.get("matched"), Some(&json!({"both": "two, $one"})));
     for phase in [Phase::Connect, Phase::Request, Phase::Processing, Phase::Transfer] {
         assert!(seen.durations.get(phase).is_some(), "{phase} in {seen:?}");
     }

@@ -6,7 +6,7 @@ use probegate::api::Probe;
 use probegate::store::StoreExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::{TcpStream, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::world::{World, head, question};
 
@@ -106,4 +106,35 @@ async fn a_probe_that_turns_is_told_of_and_not_that_it_is_known_now() {
     assert_eq!(kind, "probe.turned");
     assert_eq!((&data["name"], &data["from"], &data["to"]), (&json!("checkout"), &json!("up"), &json!("down")));
     assert!(data["reason"].as_str().unwrap().contains("refused"), "{data}");
+}
+
+#[tokio::test]
+async fn of_a_probe_that_flaps_it_is_told_once_that_it_does_and_how_it_ended() {
+    const RESTLESS: usize = 60;
+    let world = World::new().await;
+    let mut stream = Stream::open(&world, &[]).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // Two answers, two failures and so on; in the end answers alone.
+    let server = tokio::spawn(async move {
+        for round in 0_usize.. {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let good = round >= RESTLESS || round / 2 % 2 == 0;
+            peer.write_all(if good { b"ok\n" } else { b"no\n" }).await.unwrap();
+        }
+    });
+    let spec = json!({"tcp": {"address": address, "expect": "^ok"}, "interval": "100ms",
+                      "down": {"failures": 2}, "up": {"successes": 2}});
+    let mut probe = Probe::new("checkout", serde_json::from_value(spec).unwrap());
+    probe.metadata.namespace = Some("shop".to_owned());
+    world.store.create_as(&probe).await.unwrap();
+    let mut told = Vec::new();
+    while !told.iter().any(|data: &Value| data["reason"].as_str().unwrap().contains("flapping")) {
+        told.push(stream.next().await.2);
+    }
+    let before = told.len() - 1;
+    assert!(before <= RESTLESS / 6, "it takes few turns to be known as flapping: {told:#?}");
+    let end = stream.next().await.2;
+    assert_eq!((&end["from"], &end["to"]), (&json!("degraded"), &json!("up")), "{told:#?}");
+    server.abort();
 }

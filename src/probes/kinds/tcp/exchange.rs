@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -31,16 +32,23 @@ pub(super) struct Exchange {
     /// What the named groups have caught.
     caught: Vec<Vec<u8>>,
     received: usize,
+    /// What is told of what has matched.
+    matched: Map<String, Value>,
 }
 
 impl Exchange {
     pub(super) fn new(groups: usize) -> Self {
-        Self { answer: Vec::new(), caught: vec![Vec::new(); groups], received: 0 }
+        Self { answer: Vec::new(), caught: vec![Vec::new(); groups], received: 0, matched: Map::new() }
     }
 
     /// How many bytes have come.
     pub(super) const fn received(&self) -> usize {
         self.received
+    }
+
+    /// What is told of what has matched.
+    pub(super) fn into_matched(self) -> Map<String, Value> {
+        self.matched
     }
 
     /// Turns to TLS: what has come in the clear behind the last line that was expected must not count
@@ -169,7 +177,7 @@ impl Exchange {
 
     /// Matches; then notes what the groups have caught, and leaves what follows for the next step.
     fn take(&mut self, trace: &mut Trace, expect: &Expect) -> bool {
-        let end = if expect.groups.is_empty() {
+        let end = if expect.is_plain() {
             expect.regex.find(&self.answer).map(|found| found.end())
         } else {
             expect.regex.captures(&self.answer).map(|found| {
@@ -177,6 +185,9 @@ impl Exchange {
                     if let (Some(text), Some(caught)) = (found.get(*group), self.caught.get_mut(*place)) {
                         *caught = text.as_bytes().to_vec();
                     }
+                }
+                for (name, text) in expect.told(&found) {
+                    self.matched.insert(name.to_owned(), Value::String(text));
                 }
                 found.get(0).map_or(0, |whole| whole.end())
             })

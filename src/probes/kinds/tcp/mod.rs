@@ -7,6 +7,7 @@ mod step;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use self::exchange::Exchange;
 use self::step::{Groups, Step};
@@ -87,10 +88,17 @@ fn prepare(spec: &TcpProbe, tools: &Tools) -> Result<Ready, SpecError> {
     for (place, step) in spec.steps.iter().enumerate() {
         let (expect, send) = (format!("tcp.steps[{place}].expect"), format!("tcp.steps[{place}].send"));
         let parts = ((expect.as_str(), step.expect.as_deref()), (send.as_str(), step.send.as_deref()));
-        let compiled = Step::compile(parts.0, parts.1, &mut groups, true)?;
+        let mut compiled = Step::compile(parts.0, parts.1, &mut groups, true)?;
         if compiled.is_none() && !step.start_tls {
             let why = "it does nothing: give it expect, send or startTLS";
             return Err(SpecError::new(format!("tcp.steps[{place}]"), why));
+        }
+        if !step.facts.is_empty() {
+            let field = format!("tcp.steps[{place}].facts");
+            let Some(expect) = compiled.as_mut().and_then(|step| step.expect.as_mut()) else {
+                return Err(SpecError::new(field, "without `expect` nothing is matched that could be told"));
+            };
+            expect.tell(&field, &step.facts)?;
         }
         steps.extend(compiled);
         if turn == Some(place) {
@@ -126,27 +134,35 @@ fn turning(steps: &[ExchangeStep]) -> Result<Option<usize>, SpecError> {
 
 impl Tcp {
     async fn round(&self, trace: &mut Trace) -> Result<(), Failure> {
-        let mut stream = if self.once {
+        let stream = if self.once {
             connect_once(trace, &self.lookup, &self.place).await?
         } else {
             connect(trace, &self.lookup, &self.place).await?
         };
         let mut exchange = Exchange::new(self.groups);
-        if !self.clear.is_empty() {
-            exchange.run(trace, &mut stream, &self.clear).await?;
-        }
-        if let Some((secure, steps)) = &self.secure {
-            exchange.turn()?;
-            let mut stream = secure.handshake(trace, stream).await?;
-            if !steps.is_empty() {
-                exchange.run(trace, &mut stream, steps).await?;
-            }
-            // A farewell in good manners; what comes of it says nothing.
-            let _ = stream.shutdown().await;
-        }
+        let ended = self.talk(trace, &mut exchange, stream).await;
         if exchange.received() > 0 {
             trace.fact("answerBytes", exchange.received());
         }
+        let matched = exchange.into_matched();
+        if !matched.is_empty() {
+            trace.fact("matched", matched);
+        }
+        ended
+    }
+
+    async fn talk(&self, trace: &mut Trace, exchange: &mut Exchange, mut stream: TcpStream) -> Result<(), Failure> {
+        if !self.clear.is_empty() {
+            exchange.run(trace, &mut stream, &self.clear).await?;
+        }
+        let Some((secure, steps)) = &self.secure else { return Ok(()) };
+        exchange.turn()?;
+        let mut stream = secure.handshake(trace, stream).await?;
+        if !steps.is_empty() {
+            exchange.run(trace, &mut stream, steps).await?;
+        }
+        // A farewell in good manners; what comes of it says nothing.
+        let _ = stream.shutdown().await;
         Ok(())
     }
 }

@@ -1,12 +1,16 @@
 //! The steps of an exchange, compiled: pure.
 
-use regex::bytes::Regex;
+use regex::bytes::{Captures, Regex};
 
+use crate::api::MatchedFact;
 use crate::probes::SpecError;
 use crate::probes::wire::{expression, unescape};
 
 /// The most named groups of all steps together.
 const MAX_GROUPS: usize = 64;
+/// The most bytes of a fact, as its field says: it becomes a label of a metric, and a version or a
+/// name has fewer.
+const MAX_FACT: usize = 256;
 
 /// One step: expects first, then sends.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Expect {
     pub(super) regex: Regex,
     /// The groups of the expression that are kept, each with where.
     pub(super) groups: Vec<(usize, usize)>,
+    /// What is told of what it has matched: names, and texts that name groups.
+    facts: Vec<(String, String)>,
 }
 
 /// A piece of what is sent.
@@ -94,8 +100,70 @@ impl Expect {
             })
         });
         let kept = kept.collect::<Result<_, _>>()?;
-        Ok(Self { regex, groups: kept })
+        Ok(Self { regex, groups: kept, facts: Vec::new() })
     }
+
+    /// Takes what is to be told, which stands under `field`.
+    ///
+    /// # Errors
+    /// Two have one name, or a text names a group that the expression does not have.
+    pub(super) fn tell(&mut self, field: &str, facts: &[MatchedFact]) -> Result<(), SpecError> {
+        for (place, fact) in facts.iter().enumerate() {
+            if self.facts.iter().any(|(name, _)| *name == fact.name) {
+                return Err(SpecError::new(format!("{field}[{place}].name"), format!("`{}` is told twice", fact.name)));
+            }
+            if let Some(name) = references(&fact.value).find(|name| !self.has_group(name)) {
+                let why = format!("`{name}` is no group of `{}`", self.regex);
+                return Err(SpecError::new(format!("{field}[{place}].value"), why));
+            }
+            self.facts.push((fact.name.clone(), fact.value.clone()));
+        }
+        Ok(())
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        let number = name.parse().is_ok_and(|number: usize| number < self.regex.captures_len());
+        number || self.regex.capture_names().flatten().any(|known| known == name)
+    }
+
+    /// Whether nothing but the match itself is of interest.
+    pub(super) fn is_plain(&self) -> bool {
+        self.groups.is_empty() && self.facts.is_empty()
+    }
+
+    /// What is told of a match.
+    pub(super) fn told<'a>(&'a self, found: &'a Captures<'_>) -> impl Iterator<Item = (&'a str, String)> {
+        self.facts.iter().map(move |(name, value)| {
+            let mut text = Vec::new();
+            found.expand(value.as_bytes(), &mut text);
+            text.truncate(MAX_FACT);
+            (name.as_str(), String::from_utf8_lossy(&text).into_owned())
+        })
+    }
+}
+
+/// The groups that a text names, as [`Captures::expand`] reads it.
+fn references(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let (_, after) = rest.split_once('$')?;
+            if let Some(after) = after.strip_prefix('$') {
+                rest = after;
+                continue;
+            }
+            if let Some((name, behind)) = after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+                rest = behind;
+                return Some(name);
+            }
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            let (name, behind) = after.split_at_checked(end)?;
+            rest = behind;
+            if !name.is_empty() {
+                return Some(name);
+            }
+        }
+    })
 }
 
 /// Reads a text to send: `${name}` stands for a group, and escapes are understood beside it.
@@ -161,6 +229,40 @@ mod tests {
         assert_eq!((step.send, step.expect.unwrap().groups), (vec![Piece::Group(0)], vec![(1, 0)]));
     }
 
+    fn expect(regex: &str, facts: &[(&str, &str)]) -> Result<Expect, SpecError> {
+        let facts: Vec<MatchedFact> = facts
+            .iter()
+            .map(|(name, value)| MatchedFact { name: (*name).to_owned(), value: (*value).to_owned() })
+            .collect();
+        let mut expect = Expect::new("expect", Regex::new(regex).unwrap(), &mut Groups::default()).unwrap();
+        expect.tell("facts", &facts).map(|()| expect)
+    }
+
+    #[rstest]
+    #[case("${version}", "2.0")]
+    #[case("${1} of $2, $$5", "2.0 of OpenSSH, $5")]
+    #[case("a $ alone", "a $ alone")]
+    fn a_fact_is_told_in_the_words_of_the_match(#[case] value: &str, #[case] told: &str) {
+        let expect = expect("^SSH-(?P<version>[^-]+)-([A-Za-z]+)", &[("said", value)]).unwrap();
+        let found = expect.regex.captures(b"SSH-2.0-OpenSSH_9.6").unwrap();
+        assert_eq!(expect.told(&found).collect::<Vec<_>>(), [("said", told.to_owned())]);
+    }
+
+    #[rstest]
+    #[case(&[("a", "${3}")], "facts[0].value")]
+    #[case(&[("a", "$1"), ("b", "x${nobody}")], "facts[1].value")]
+    #[case(&[("a", "1"), ("a", "2")], "facts[1].name")]
+    fn a_fact_that_cannot_be_told_is_refused(#[case] facts: &[(&str, &str)], #[case] field: &str) {
+        assert_eq!(expect("(a)(b)", facts).unwrap_err().field, field);
+    }
+
+    #[test]
+    fn a_fact_has_an_end() {
+        let expect = expect("(?s)(.*)", &[("all", "$1$1")]).unwrap();
+        let found = expect.regex.captures(&[b'a'; 4_000]).unwrap();
+        assert_eq!(expect.told(&found).map(|(_, text)| text.len()).collect::<Vec<_>>(), [MAX_FACT]);
+    }
+
     #[test]
     fn groups_without_end_are_refused() {
         let text = (0..=MAX_GROUPS).map(|n| format!("(?P<g{n}>a)")).collect::<Vec<_>>().concat();
@@ -173,6 +275,7 @@ mod tests {
         fn no_text_makes_it_panic(text in "[\\\\$\\{\\}a-z0-9\\PC]{0,40}") {
             let _ = template(&text, &groups());
             let _ = template(&text, &Groups::none());
+            let _ = references(&text).count();
         }
 
         #[test]
