@@ -12,10 +12,8 @@ for peer in blackbox-exporter cloudprober; do
     sums=$(cat "$here/$peer/go.mod" "$here/$peer/go.sum" | sha256sum)
     stamp=$cache/.built-$peer-${sums:0:16}
     [ -e "$stamp" ] && continue
-    command -v go >/dev/null 2>&1 || {
-        echo "Go is needed to build $peer: install it from https://go.dev/dl." >&2
-        exit 1
-    }
+    golang=$("$here/../../tests/cluster/golang")
+    PATH=$golang:$PATH
     echo "Building $peer (minutes, once)…" >&2
     (cd "$here/$peer" && CGO_ENABLED=0 nice -n 10 go build -trimpath -ldflags '-s -w' -o "$cache/" tool)
     touch "$stamp"
