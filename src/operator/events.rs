@@ -31,7 +31,7 @@ const MAX_WAITING: usize = 1_000;
 /// The least time between two Events: an outage of a thousand probes must not keep the API server busy.
 const PACE: Duration = Duration::from_millis(100);
 
-/// How a probe stands of which nothing is known yet.
+/// How a probe stands of which nothing is known: no news, because a new target begins like that.
 const UNKNOWN: &str = "Unknown";
 
 type Key = (&'static str, String, String);
@@ -96,6 +96,10 @@ async fn follow(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tell: mpsc::Sender
         };
         for object in objects {
             let Some(standing) = standing(&object) else { continue };
+            if standing.reason == UNKNOWN {
+                // What comes after it is held against what was known before.
+                continue;
+            }
             let key = (object.kind, object.namespace.clone(), object.name.clone());
             let before = memory.put(key, standing.reason.clone());
             if news && is_news(before.as_deref(), &standing, clock.now()) {
@@ -108,8 +112,6 @@ async fn follow(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tell: mpsc::Sender
 /// Whether a standing is to be told.
 fn is_news(before: Option<&str>, standing: &Standing, now: Timestamp) -> bool {
     match before {
-        // A probe that was just begun: that it is well is what everybody expects.
-        Some(UNKNOWN) if standing.reason == "Up" => false,
         Some(before) => before != standing.reason,
         None => standing.first && standing.at.is_none_or(|at| now.duration_since(at) < FRESH),
     }
@@ -177,10 +179,6 @@ fn standing(object: &Object) -> Option<Standing> {
 
 fn run(body: &Value) -> Standing {
     let why = text(body, "/status/reason").to_owned();
-    if body.pointer("/status/voided").is_some_and(|voided| !voided.is_null()) {
-        let (revision, change) = (text(body, "/status/voided/revision"), text(body, "/status/voided/change"));
-        return Standing::new(false, "Void", format!("revision {revision} of change {change} has come"));
-    }
     let decided = match (text(body, "/status/decidedAt"), text(body, "/status/verdict")) {
         ("", _) => return Standing::new(false, "Open", why),
         (_, "pass") => Standing::new(false, "Passed", why),
@@ -253,9 +251,6 @@ mod tests {
         "decidedAt": "2026-11-21T12:00:00Z"}}), false, "Passed: all passed")]
     #[case::blocked(GateRun::KIND, json!({"status": {"verdict": "block", "reason": "errors failed",
         "decidedAt": "2026-11-21T12:00:00Z"}}), true, "Blocked: errors failed")]
-    #[case::void(GateRun::KIND, json!({"status": {"verdict": "pass", "decidedAt": "2026-11-21T12:00:00Z",
-        "voided": {"revision": "v43", "change": "c-18", "at": "2026-11-21T12:01:00Z"}}}), false,
-        "Void: revision v43 of change c-18 has come")]
     #[case::nonsense(GateRun::KIND, json!({"status": [1]}), false, "Open: ")]
     #[case::down(Probe::KIND, json!({"status": {"state": "down", "reason": "refused"}}), true, "Down: refused")]
     #[case::freeze(ReleaseWindow::KIND, json!({"spec": {"type": "freeze", "reason": "year end"},

@@ -123,9 +123,8 @@ ks get gateruns --sort-by=.metadata.creationTimestamp
 say 'The evidence: kubectl probegate run show'
 run=$(ks get gateruns -o 'jsonpath={range .items[?(@.status.verdict=="block")]}{.metadata.name}{"\n"}{end}' | head -1)
 "$cluster" exec "$program" run show "shop/$run" --kubernetes || fail 'the run cannot be shown'
-say 'And on the rollout itself: kubectl describe rollout shop'
-described() { ks describe rollout shop | grep -E 'probegate.io/verdict|^ +(Normal|Warning) .* probegate '; }
-tries=0
-until described | grep -q 'block: '; do sleep 0.5; [ $((tries += 1)) -lt 40 ] || break; done
-described | tail -5
+say 'And on the rollout itself: kubectl events --for rollout/shop'
+events() { ks events --for rollout/shop; }
+for _ in $(seq 20); do ! events | grep -q ' Blocked ' || break; sleep 0.5; done
+events | tail -4
 say 'Three of four pods serve the good revision, and nobody had to watch.'

@@ -206,8 +206,12 @@ fn every_write_is_audited_and_no_token_is_logged() {
     let log = Log::default();
     let subscriber =
         tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
+    let subscriber = tracing::Dispatch::new(subscriber);
+    // Where there is one subscriber alone, the first thread that comes by a place in the code decides for
+    // all whether anybody listens there, and other tests' threads listen to nobody.
+    let _another = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(std::io::sink).finish());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::dispatcher::with_default(&subscriber, || {
         runtime.block_on(async {
             let (world, _dir) = guarded().await;
             let headers = [JSON, ("authorization", "Bearer override"), ("x-request-id", "r-42")];

@@ -53,6 +53,7 @@ fn a_person_who_may_edit_asks_and_waits_for_the_leaders_verdict() {
         assert_eq!(alice.runs(&["run", "watch", name]).await.code, 0, "a name without its namespace is the context's");
         let listed = alice.runs_plugin(&["run", "list", "-o", "json"]).await;
         assert_eq!(listed.json()["items"].as_array().map(Vec::len), Some(2), "{}", listed.err);
+        world.until_told("GateRun", name, "Passed").await;
     });
 }
 

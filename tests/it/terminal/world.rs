@@ -10,8 +10,9 @@ use std::time::Duration;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 
 use crate::cli::Ran;
@@ -118,6 +119,26 @@ impl World {
         let led = tokio::time::timeout(PATIENCE, leads).await;
         led.unwrap_or_else(|_| panic!("it never leads: {}", self.log()));
         operator
+    }
+
+    /// Waits for an Event on a resource.
+    pub async fn until_told(&self, kind: &str, name: &str, reason: &str) {
+        let events = Api::<Event>::namespaced(self.place.client.clone(), &self.place.namespace);
+        let told = async {
+            loop {
+                let all = events.list(&ListParams::default()).await.unwrap();
+                let about = |event: &Event| {
+                    let regarding = event.regarding.clone().unwrap_or_default();
+                    (regarding.kind.as_deref(), regarding.name.as_deref()) == (Some(kind), Some(name))
+                };
+                if all.iter().any(|event| about(event) && event.reason.as_deref() == Some(reason)) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let told = tokio::time::timeout(PATIENCE, told).await;
+        told.unwrap_or_else(|_| panic!("nobody tells that {kind} {name} is {reason}: {}", self.log()));
     }
 
     /// What the operator has said.
