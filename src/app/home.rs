@@ -14,7 +14,8 @@ use crate::api::Gate;
 use crate::clock::Clock;
 use crate::cluster::{ConnectOptions, Connection, Scope};
 use crate::engine::{Ask, Lead};
-use crate::operator::{Candidate, Ended, Places, Rollouts, publish_events, rollouts};
+use crate::operator::{Candidate, ClusterVault, Ended, Places, Rollouts, publish_events, rollouts};
+use crate::outbound::Secrets;
 use crate::store::Retention;
 use crate::store::kubernetes::KubernetesStore;
 use crate::store::sqlite::{self, SqliteStore};
@@ -112,10 +113,35 @@ impl Kept {
         }
     }
 
+    /// Whether this process stands for leadership in a cluster.
+    pub(super) fn is_operator(&self) -> bool {
+        matches!(self, Self::Cluster { home, .. } if home.candidacy.is_some())
+    }
+
     pub(super) fn connection(&self) -> Option<&Connection> {
         match self {
             Self::Embedded(_) => None,
             Self::Cluster { connection, .. } => Some(connection),
+        }
+    }
+
+    /// The secrets that resources may refer to. In a cluster a directory would be everybody's, whatever
+    /// their namespace.
+    pub(super) fn secrets(&self, directory: Option<PathBuf>) -> Result<Secrets, AppError> {
+        match (self, directory) {
+            (Self::Embedded(_), directory) => Ok(Secrets::new(directory)),
+            (Self::Cluster { .. }, Some(_)) if self.is_operator() => Err(AppError::SecretsInCluster),
+            (Self::Cluster { connection, .. }, _) => {
+                Ok(Secrets::in_cluster(Arc::new(ClusterVault::new(connection.client()))))
+            }
+        }
+    }
+
+    /// Where the workloads stand that gates name.
+    pub(super) fn workloads(&self) -> Option<(kube::Client, Scope)> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Cluster { connection, home, .. } => Some((connection.client(), home.scope.clone())),
         }
     }
 

@@ -10,6 +10,7 @@ mod probing;
 mod relay;
 mod rulebook;
 mod serving;
+mod starting;
 mod terminal;
 
 use std::net::SocketAddr;
@@ -27,16 +28,17 @@ use home::{Kept, Reign};
 use probing::Probing;
 use rulebook::RuleBook;
 pub use serving::{Bound, Serving};
+use starting::Starting;
 pub use terminal::{Terminal, Whereabouts, Within};
 
-use crate::api::{Gate, Override, ReleaseWindow, Resource};
+use crate::api::{Gate, Override, ReleaseWindow};
 use crate::calendars::{self, WindowBook};
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::{ConnectError, ScopeError};
-use crate::config::{Diagnostic, Directory, Following, PathError, Scripts};
-use crate::engine::{Engine, Lead, Parts};
+use crate::config::{Diagnostic, Directory, PathError};
+use crate::engine::{Engine, Parts};
 use crate::operator::{Rollouts, Standings};
-use crate::outbound::{Outbound, Secrets};
+use crate::outbound::Outbound;
 pub use crate::probes::Limits;
 use crate::probes::history::ArchiveError;
 use crate::probes::history::sqlite::SqliteArchive;
@@ -109,6 +111,12 @@ pub enum AppError {
         /// Who may.
         role: &'static str,
     },
+    /// In a cluster secrets come from the namespaces that refer to them.
+    #[error(
+        "--secrets is a directory for resources out of files: in a cluster `NAME/KEY` is a key of a Secret in the \
+         resource's own namespace, where that has granted it"
+    )]
+    SecretsInCluster,
     /// Only one directory can be followed.
     #[error("{0} paths were given to be followed: put the resources into one directory")]
     Several(usize),
@@ -168,8 +176,9 @@ pub struct App {
 }
 
 impl App {
-    /// Opens the store, reads the files, starts everything, and waits until it is ready to answer.
-    /// Everything ends with `stop`.
+    /// Opens the store, reads the files, starts everything, and waits until it is ready to answer; an
+    /// operator in a cluster waits for nothing and answers `wait` until it is. Everything ends with
+    /// `stop`.
     ///
     /// # Errors
     /// The store cannot be opened, or the files are not valid.
@@ -187,7 +196,8 @@ impl App {
         let (directory, rules) = starting.files(&options).await?;
         starting.spawn_leading(Arc::clone(&home).forget(Arc::clone(&clock), stop.clone()));
 
-        let outbound = Outbound::new(Secrets::new(options.secrets.clone()));
+        let secrets = home.secrets(options.secrets.clone())?;
+        let outbound = Outbound::new(secrets.clone());
         let (gates, overrides) = (starting.cache::<Gate>(), starting.cache::<Override>());
         let (ledger, run) = Ledger::follow(Arc::clone(&store));
         starting.spawn(run);
@@ -203,9 +213,13 @@ impl App {
         let Probing { resident, archive, passing } = starting
             .probing(&options, &outbound, away::Windows { book: windows.clone(), resources }, home.places())
             .await?;
-        gates.wait_synced().await;
-        overrides.wait_synced().await;
-        windows.wait_synced().await;
+        // An operator whose definitions are missing listens, is alive, and says on /readyz what it
+        // waits for; nothing passes before it knows everything.
+        if !home.is_operator() {
+            gates.wait_synced().await;
+            overrides.wait_synced().await;
+            windows.wait_synced().await;
+        }
         // The ledger reads the past meanwhile: with many runs that takes a second, and a check that
         // counts is unknown until then.
 
@@ -228,6 +242,8 @@ impl App {
                 probes: resident.modules.clone(),
                 table: table.clone(),
                 clock: Arc::clone(&clock),
+                secrets,
+                cluster: home.workloads(),
             };
             starting.spawn_leading(standings.keep());
         }
@@ -321,79 +337,5 @@ impl App {
     /// one begins to lead.
     pub async fn lost(&self) -> String {
         self.reign.lost().await
-    }
-}
-
-/// What the start hands from step to step.
-struct Starting<'a> {
-    store: &'a Arc<dyn Store>,
-    clock: &'a Arc<dyn Clock>,
-    tasks: &'a TaskTracker,
-    stop: &'a CancellationToken,
-    lead: &'a Lead,
-}
-
-impl Starting<'_> {
-    /// Reads the files into the store and compiles their rules, and follows both where that is
-    /// wanted.
-    async fn files(&self, options: &Options) -> Result<(Option<Directory>, RuleBook), AppError> {
-        match (options.follow, options.files.as_slice()) {
-            (_, []) => Ok((None, RuleBook::new(&Scripts::default()))),
-            (true, [root]) => {
-                let (directory, task) = Directory::follow(
-                    root.clone(),
-                    Arc::clone(self.store),
-                    Arc::clone(self.clock),
-                    Following::default(),
-                    self.stop.clone(),
-                )
-                .await;
-                self.tasks.spawn(task);
-                let mut scripts = directory.scripts();
-                let now = Arc::clone(&scripts.borrow_and_update());
-                let rules = RuleBook::new(&now);
-                self.spawn(rules.clone().follow(scripts));
-                Ok((Some(directory), rules))
-            }
-            (true, many) => Err(AppError::Several(many.len())),
-            (false, files) => {
-                let loaded = files::keep(files.to_vec(), self.store).await?;
-                let rules = RuleBook::new(&loaded.scripts);
-                rules.trouble().map_or(Ok((None, rules)), |trouble| Err(AppError::Rules(trouble)))
-            }
-        }
-    }
-
-    fn cache<R: Resource>(&self) -> Cache<R> {
-        let (cache, run) = Cache::follow(Arc::clone(self.store));
-        self.spawn(run);
-        cache
-    }
-
-    /// For resources of which there may be ten thousand.
-    fn packed_cache<R: Resource>(&self) -> Cache<R> {
-        let (cache, run) = Cache::follow_packed(Arc::clone(self.store));
-        self.spawn(run);
-        cache
-    }
-
-    /// Runs from when this process leads until it ends.
-    fn spawn_leading(&self, run: impl Future<Output = ()> + Send + 'static) {
-        let lead = self.lead.clone();
-        self.spawn(async move {
-            lead.wait().await;
-            run.await;
-        });
-    }
-
-    /// Runs until the program ends.
-    fn spawn(&self, run: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = run => {}
-            }
-        });
     }
 }

@@ -76,7 +76,8 @@ pub(super) struct Args {
     /// The Prometheus server of metric checks that name none.
     #[arg(long, value_name = "URL", env = "PROBEGATE_PROMETHEUS")]
     prometheus: Option<Url>,
-    /// The directory with the secrets that checks refer to.
+    /// The directory with the secrets that checks and probes refer to. Not in a cluster: there they are
+    /// Secrets of the namespace that refers to them, where it has granted them.
     #[arg(long, value_name = "DIR", env = "PROBEGATE_SECRETS")]
     secrets: Option<PathBuf>,
     /// The most rounds of probes in a second.

@@ -13,8 +13,12 @@ const TROUBLE_RETRY_SECONDS: u64 = 5;
 
 /// The answer that a run's record gives at `now`.
 pub(super) fn of_status(id: &str, status: &GateRunStatus, retry_after: Option<Duration>, now: Timestamp) -> Answer {
+    // Whoever drives a run writes its pass together with the instant of the decision. A pass that stands on
+    // an open run came there by another hand.
+    let by_hand = status.verdict == Verdict::Pass && status.decided_at.is_none();
+    let verdict = if by_hand { Verdict::Wait } else { status.verdict };
     let retry =
-        match (status.verdict, status.until) {
+        match (verdict, status.until) {
             (Verdict::Pass, _) => None,
             (Verdict::Block, until) => until.map(|until| seconds_until(until, now)),
             (Verdict::Wait, _) => Some(retry_after.map_or(TROUBLE_RETRY_SECONDS, |after| {
@@ -22,9 +26,9 @@ pub(super) fn of_status(id: &str, status: &GateRunStatus, retry_after: Option<Du
             })),
         };
     Answer {
-        verdict: status.verdict,
+        verdict,
         id: id.to_owned(),
-        reason: status.reason.clone(),
+        reason: if by_hand { "the run is not decided yet".to_owned() } else { status.reason.clone() },
         until: status.until,
         retry_after_seconds: retry,
         checks: checks(status),

@@ -37,6 +37,7 @@ impl Drive {
         let begun = self.inner.parts.clock.elapsed();
         let mut pause = FIRST_PAUSE;
         let now = self.inner.moment();
+        let (before, mut told) = (self.unwritten, false);
         let old = self.latest.borrow().status.clone();
         let status = self.machine.status(now, self.attempt, Some(&old));
         loop {
@@ -50,7 +51,9 @@ impl Drive {
                 Err(StoreError::NotFound { .. }) => return self.gone(status),
                 Err(error) => {
                     self.inner.metrics.failed_commits.inc();
-                    tracing::error!(%error, run = self.run.metadata.name, "A verdict cannot be written; the answer stays wait.");
+                    if !std::mem::replace(&mut told, true) && !before {
+                        tracing::error!(%error, run = self.run.metadata.name, "A verdict cannot be written; the answer stays wait.");
+                    }
                     self.in_trouble(&error);
                 }
             }
@@ -66,8 +69,11 @@ impl Drive {
 
     /// Writes a verdict: a pass only while what it rests on is known to be current.
     async fn write_verdict(&mut self, status: &GateRunStatus) -> Result<GateRun, StoreError> {
-        if status.verdict == Verdict::Pass {
-            self.inner.parts.store.current().await?;
+        if status.verdict == Verdict::Pass
+            && let Err(error) = self.inner.parts.store.current().await
+        {
+            self.unwritten = true;
+            return Err(error);
         }
         self.write(status).await
     }
@@ -76,7 +82,9 @@ impl Drive {
     pub(super) async fn write(&mut self, status: &GateRunStatus) -> Result<GateRun, StoreError> {
         let mut run = self.run.clone();
         run.status = Some(status.clone());
-        let written = self.inner.parts.store.put_status_as(&run).await?;
+        let written = self.inner.parts.store.put_status_as(&run).await;
+        self.unwritten = matches!(written, Err(StoreError::Unavailable { .. } | StoreError::Invalid(_)));
+        let written = written?;
         self.run.metadata = written.metadata.clone();
         Ok(written)
     }

@@ -50,6 +50,8 @@ pub(super) struct Drive {
     in_flight: Vec<Option<AbortHandle>>,
     saved_at: Option<Duration>,
     unsaved: bool,
+    /// Whether the last attempt to write failed: told once for as long as it lasts.
+    pub(super) unwritten: bool,
 }
 
 impl Engine {
@@ -115,6 +117,7 @@ impl Engine {
             saved_at: None,
             // Whoever has left it for us looks on until there is a status.
             unsaved: bare,
+            unwritten: false,
         };
         let id = open.id.clone();
         let engine = self.clone();
@@ -281,7 +284,10 @@ impl Drive {
         self.saved_at = Some(now.mono);
         self.unsaved = false;
         let status = self.latest.borrow().status.clone();
-        if let Err(error) = self.write(&status).await {
+        let before = self.unwritten;
+        if let Err(error) = self.write(&status).await
+            && !before
+        {
             tracing::warn!(%error, run = self.run.metadata.name, "The record of an open run cannot be written; it goes on.");
         }
     }

@@ -21,6 +21,7 @@ use super::lead::Lead;
 use super::metrics::Metrics;
 use super::onlooker::LookedOn;
 use super::open::{OpenRuns, Order};
+use super::record::run_name;
 use crate::api::{Gate, GateRun, GateRunStatus, LABEL_QUESTION, Override};
 use crate::checks::Table;
 use crate::clock::Clock;
@@ -139,6 +140,22 @@ impl Engine {
         }
     }
 
+    /// What a run cannot begin without and is still not there after `wait`: an absence means nothing
+    /// before the first list.
+    async fn not_known_yet(&self, wait: Duration) -> Option<&'static str> {
+        let parts = &self.inner.parts;
+        if !parts.gates.synced() || !parts.overrides.synced() {
+            let both = async { tokio::join!(parts.gates.wait_synced(), parts.overrides.wait_synced()) };
+            // What is known by then is looked at below.
+            let _ = tokio::time::timeout(wait, both).await;
+        }
+        match (parts.gates.synced(), parts.overrides.synced()) {
+            (false, _) => Some("the gates"),
+            (true, false) => Some("the overrides"),
+            (true, true) => None,
+        }
+    }
+
     /// Takes up what is listed, and ends what goes on here but is not there any more.
     async fn listed(&self, objects: Vec<Object>) {
         let listed: HashSet<String> =
@@ -207,6 +224,10 @@ impl Ask for Engine {
     async fn ask(&self, question: Question, wait: Duration) -> Result<Answer, AskError> {
         let question = self.admitted(question)?;
         let key = question.key();
+        if let Some(unknown) = self.not_known_yet(wait).await {
+            let id = format!("{}/{}", question.namespace, run_name(&question, 1));
+            return Ok(answer::trouble(id, format!("{unknown} are not known yet: the program is starting")));
+        }
         if let Some(answer) = self.remembered_answer(key) {
             self.inner.metrics.answers_from_memory.inc();
             return Ok(answer);

@@ -27,8 +27,10 @@ const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// On the lease: where the leader is reached by the others, such as `http://10.244.0.7:8080`.
 const ANNOTATION_ADDRESS: &str = "probegate.io/address";
-/// How long one call may take: several must fit before the lease is lost.
-const CALL: Duration = Duration::from_secs(2);
+/// How long an attempt may take: an API server that needs some seconds for a call is slow, not away.
+const CALL: Duration = Duration::from_secs(5);
+/// When the last attempt at a renewal ends, after the one before it: others take the lease later.
+const LAST: Duration = Duration::from_secs(8);
 
 /// Who wants to lead, and by which lease.
 #[derive(Clone)]
@@ -81,9 +83,17 @@ enum Held {
 #[derive(Debug, Clone, Default)]
 struct Seen {
     record: Option<(LeaseSpec, Instant)>,
+    /// As we have written it last: it is renewed without being read.
+    ours: Option<Lease>,
 }
 
 impl Seen {
+    /// Notes what became of a write.
+    fn won(&mut self, written: Option<Lease>) -> Held {
+        self.ours = written;
+        if self.ours.is_some() { Held::Ours } else { Held::Raced }
+    }
+
     /// Judges a lease that was read at `now`.
     fn judge(&mut self, spec: &LeaseSpec, identity: &str, now: Instant) -> Step {
         let changed = self.record.as_ref().is_none_or(|(old, _)| old != spec);
@@ -119,24 +129,34 @@ impl Candidate {
     pub async fn run(self, leading: watch::Sender<bool>, stop: CancellationToken) -> Ended {
         let mut seen = Seen::default();
         let mut renewed: Option<Instant> = None;
+        let mut told_well = true;
         loop {
             let begun = Instant::now();
-            let held = timeout(CALL, self.attempt(&mut seen)).await;
+            let limit = renewed.map_or(CALL, |at| CALL.min(LAST.saturating_sub(at.elapsed())));
+            let held = timeout(limit, self.attempt(&mut seen)).await;
+            let mut well = true;
             let pause = match held {
                 Ok(Ok(Held::Ours)) => {
                     if renewed.replace(begun).is_none() {
                         tracing::info!(identity = self.identity, lease = self.lease, "This replica leads now.");
                         leading.send_replace(true);
                     }
-                    RENEW
+                    RENEW.saturating_sub(begun.elapsed())
                 }
                 Ok(Ok(Held::Theirs(who))) if renewed.is_some() => {
                     return Ended::Lost(format!("{who} has taken the lease"));
                 }
                 Ok(Ok(Held::Theirs(_) | Held::Raced)) => LOOK,
-                Ok(Err(error)) => self.in_trouble(renewed, &error.to_string()),
-                Err(_) => self.in_trouble(renewed, "the API server did not answer in time"),
+                Ok(Err(error)) => {
+                    well = false;
+                    self.in_trouble(renewed.is_some() && told_well, &error.to_string())
+                }
+                Err(_) => {
+                    well = false;
+                    self.in_trouble(renewed.is_some() && told_well, "the API server did not answer in time")
+                }
             };
+            told_well = well;
             if let Some(at) = renewed.filter(|at| at.elapsed() > RENEW_WITHIN) {
                 let seconds = at.elapsed().as_secs();
                 return Ended::Lost(format!("the lease could not be renewed for {seconds} s"));
@@ -155,11 +175,12 @@ impl Candidate {
         Ended::Stopped
     }
 
-    fn in_trouble(&self, renewed: Option<Instant>, error: &str) -> Duration {
-        if renewed.is_some() {
+    /// Told once for as long as it lasts.
+    fn in_trouble(&self, is_news: bool, error: &str) -> Duration {
+        if is_news {
             tracing::warn!(error, lease = self.lease, "The lease could not be renewed; it is tried again.");
         } else {
-            tracing::debug!(error, lease = self.lease, "The lease could not be read; it is tried again.");
+            tracing::debug!(error, lease = self.lease, "The lease could not be read or renewed; it is tried again.");
         }
         LOOK
     }
@@ -172,13 +193,20 @@ impl Candidate {
     async fn attempt(&self, seen: &mut Seen) -> Result<Held, kube::Error> {
         let api = self.api();
         let now = self.clock.now();
-        let Some(mut lease) = api.get_opt(&self.lease).await? else {
+        if let Some(lease) = &seen.ours {
+            match self.write(lease.clone(), now).await? {
+                // Somebody else has written: it is read.
+                None => seen.ours = None,
+                Some(written) => return Ok(seen.won(Some(written))),
+            }
+        }
+        let Some(lease) = api.get_opt(&self.lease).await? else {
             let mut lease = Lease {
                 metadata: ObjectMeta { name: Some(self.lease.clone()), ..ObjectMeta::default() },
                 spec: Some(record(&LeaseSpec::default(), &self.identity, now)),
             };
             self.address_on(&mut lease.metadata);
-            return won(api.create(&PostParams::default(), &lease).await);
+            return Ok(seen.won(raced(api.create(&PostParams::default(), &lease).await)?));
         };
         let spec = lease.spec.clone().unwrap_or_default();
         if seen.judge(&spec, &self.identity, Instant::now()) == Step::Wait {
@@ -187,10 +215,16 @@ impl Candidate {
             return Ok(Held::Theirs(spec.holder_identity.unwrap_or_default()));
         }
         self.leader.send_replace(None);
+        Ok(seen.won(self.write(lease, now).await?))
+    }
+
+    /// Writes the lease as ours; nothing where somebody else was faster.
+    async fn write(&self, mut lease: Lease, now: Timestamp) -> Result<Option<Lease>, kube::Error> {
+        let spec = lease.spec.clone().unwrap_or_default();
         // The version that was read goes along: of two who write at once one gets a conflict.
         lease.spec = Some(record(&spec, &self.identity, now));
         self.address_on(&mut lease.metadata);
-        won(api.replace(&self.lease, &PostParams::default(), &lease).await)
+        raced(self.api().replace(&self.lease, &PostParams::default(), &lease).await)
     }
 
     /// Writes down where this process is reached, and never where an earlier leader was.
@@ -217,11 +251,11 @@ impl Candidate {
     }
 }
 
-/// What became of a write; that somebody else was faster is no error.
-fn won(written: Result<Lease, kube::Error>) -> Result<Held, kube::Error> {
+/// What became of a write; that somebody else was faster, or has deleted it, is no error.
+fn raced(written: Result<Lease, kube::Error>) -> Result<Option<Lease>, kube::Error> {
     match written {
-        Ok(_) => Ok(Held::Ours),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Held::Raced),
+        Ok(lease) => Ok(Some(lease)),
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
         Err(error) => Err(error),
     }
 }

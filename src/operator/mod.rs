@@ -7,6 +7,7 @@ mod events;
 mod leader;
 mod places;
 pub mod rollouts;
+mod secrets;
 pub mod standing;
 pub mod terminal;
 
@@ -16,4 +17,5 @@ pub use events::publish as publish_events;
 pub use leader::{Candidate, Ended};
 pub use places::Places;
 pub use rollouts::Rollouts;
+pub use secrets::ClusterVault;
 pub use standing::Standings;

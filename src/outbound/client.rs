@@ -25,6 +25,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_IDLE: usize = 8;
 /// Clients that are kept: one for each set of TLS files in use, and old ones leave.
 const MAX_CLIENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+/// Namespaces whose ways out are kept where each has secrets of its own; old ones leave.
+const MAX_NAMESPACES: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 /// The most causes of an error that are told.
 const MAX_CAUSES: usize = 8;
 
@@ -57,6 +59,8 @@ struct Shared {
     secrets: Secrets,
     clients: Mutex<LruCache<(ClientOptions, u64), Client>>,
     tls: TlsClients,
+    /// The same for resources of one namespace, where each has secrets of its own.
+    namespaces: Mutex<LruCache<String, Outbound>>,
 }
 
 impl Outbound {
@@ -69,10 +73,26 @@ impl Outbound {
     /// With a guard and a resolver of the caller's.
     #[must_use]
     pub fn with(secrets: Secrets, guard: Guard, lookup: Arc<dyn Lookup>) -> Self {
-        let lookup = GuardedLookup::new(lookup, guard);
+        Self::over(secrets, GuardedLookup::new(lookup, guard))
+    }
+
+    fn over(secrets: Secrets, lookup: GuardedLookup) -> Self {
         let tls = TlsClients::new(secrets.clone());
         let clients = Mutex::new(LruCache::new(MAX_CLIENTS));
-        Self { shared: Arc::new(Shared { lookup, secrets, clients, tls }) }
+        let namespaces = Mutex::new(LruCache::new(MAX_NAMESPACES));
+        Self { shared: Arc::new(Shared { lookup, secrets, clients, tls, namespaces }) }
+    }
+
+    /// The way out of resources of `namespace`: in a cluster they have that namespace's secrets, and
+    /// share no connection that was made with another one's.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Self {
+        if !self.shared.secrets.are_of_namespaces() {
+            return self.clone();
+        }
+        let mut namespaces = self.shared.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Self::over(self.shared.secrets.of(namespace), self.shared.lookup.clone());
+        namespaces.get_or_insert(namespace.to_owned(), new).clone()
     }
 
     /// A TLS client for what speaks its protocol itself; callers with the same options share one.

@@ -3,7 +3,8 @@
 //! Everything that calls another server by HTTP takes its client from [`Outbound`]: it has
 //! time-outs, trusts the system's certificates or, where there are none, the compiled-in ones, asks
 //! no proxy, follows no redirect unless told to, and goes nowhere that [`Guard`] forbids. Secrets
-//! and certificates come from files below one directory ([`Secrets`]).
+//! and certificates come from files below one directory, or in a cluster from the Secrets of the
+//! namespace that refers to them ([`Secrets`]).
 
 mod body;
 mod client;
@@ -16,7 +17,7 @@ pub use body::{BodyError, read_limited, read_start};
 pub use client::{Client, ClientOptions, Outbound, explain, refusal, shown_url};
 pub use guard::{Guard, Refused};
 pub use lookup::{GuardedLookup, Lookup, LookupError, SystemLookup};
-pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets, hide};
+pub use secrets::{MAX_PEM, MAX_SECRET, SecretError, Secrets, Vault, hide};
 pub use tls::{
     BadChain, CertificateFacts, Chain, ChainVerifier, Prepared, Purpose, TlsClient, TlsError, TlsOptions, Validity,
     roots, tls_config,

@@ -1,9 +1,14 @@
-//! Secrets from files below one directory.
+//! Secrets from files below one directory, or from the Secrets of the namespace that refers to them.
+//!
+//! A reference is one text in both homes: `NAME/KEY` is the file `KEY` in the directory `NAME`, as a
+//! mounted Secret is, and in a cluster it is the key of that Secret itself.
 
 use std::borrow::Cow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use tokio::io::AsyncReadExt;
 
@@ -43,19 +48,125 @@ pub enum SecretError {
     /// It is not UTF-8.
     #[error("secret file `{0}` is not UTF-8 text")]
     NotText(String),
+    /// In a cluster it names no key of a Secret.
+    #[error("secret `{0}`: in a cluster it is NAME/KEY, a key of a Secret in the namespace that refers to it")]
+    NoReference(String),
+    /// The namespace has not granted it.
+    #[error("Secret {namespace}/{name} is not granted: {how}")]
+    NotGranted {
+        /// The namespace.
+        namespace: String,
+        /// The Secret.
+        name: String,
+        /// What would grant it.
+        how: String,
+    },
+    /// It is not there.
+    #[error("Secret {namespace}/{name} does not exist")]
+    NoSecret {
+        /// The namespace.
+        namespace: String,
+        /// The Secret.
+        name: String,
+    },
+    /// It has no such key.
+    #[error("Secret {namespace}/{name} has no key `{key}`")]
+    NoKey {
+        /// The namespace.
+        namespace: String,
+        /// The Secret.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// The cluster does not tell.
+    #[error("Secret {namespace}/{name} cannot be read: {why}")]
+    Away {
+        /// The namespace.
+        namespace: String,
+        /// The Secret.
+        name: String,
+        /// Why.
+        why: String,
+    },
 }
 
-/// Reads secrets below one directory, anew at every use: a rotated secret counts at once.
-#[derive(Debug, Clone, Default)]
+/// How a probe's trouble with a secret begins to be told where it was not granted.
+const NOT_GRANTED: &str = " is not granted: ";
+
+impl SecretError {
+    /// Whether a sentence tells that a Secret was not granted.
+    #[must_use]
+    pub fn tells_not_granted(sentence: &str) -> bool {
+        sentence.starts_with("Secret ") && sentence.contains(NOT_GRANTED)
+    }
+}
+
+/// Reads the Secrets of namespaces.
+#[async_trait]
+pub trait Vault: Send + Sync + 'static {
+    /// The value of a key, as it is or was a moment ago.
+    ///
+    /// # Errors
+    /// Any of [`SecretError`].
+    async fn read(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBox<Vec<u8>>, SecretError>;
+}
+
+/// Where secrets come from.
+#[derive(Clone, Default)]
+enum Source {
+    #[default]
+    Nowhere,
+    Directory(PathBuf),
+    /// The Secrets of a namespace; of none before it is known who refers.
+    Cluster(Arc<dyn Vault>, Option<Arc<str>>),
+}
+
+/// Reads secrets anew at every use: a rotated one counts at once in a directory, and in a cluster as
+/// soon as its vault looks again.
+#[derive(Clone, Default)]
 pub struct Secrets {
-    directory: Option<PathBuf>,
+    source: Source,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.source {
+            Source::Nowhere => f.write_str("Secrets of nowhere"),
+            Source::Directory(path) => write!(f, "Secrets below {}", path.display()),
+            Source::Cluster(_, namespace) => write!(f, "Secrets of namespace {namespace:?}"),
+        }
+    }
 }
 
 impl Secrets {
     /// Secrets below `directory`; without one every read is refused with a hint.
     #[must_use]
-    pub const fn new(directory: Option<PathBuf>) -> Self {
-        Self { directory }
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self { source: directory.map_or(Source::Nowhere, Source::Directory) }
+    }
+
+    /// The Secrets of a cluster, each for its own namespace alone: [`Self::of`] says whose.
+    #[must_use]
+    pub fn in_cluster(vault: Arc<dyn Vault>) -> Self {
+        Self { source: Source::Cluster(vault, None) }
+    }
+
+    /// The secrets that a resource of `namespace` may refer to.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Self {
+        match &self.source {
+            Source::Cluster(vault, _) => {
+                Self { source: Source::Cluster(Arc::clone(vault), Some(Arc::from(namespace))) }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// Whether each namespace has its own.
+    #[must_use]
+    pub const fn are_of_namespaces(&self) -> bool {
+        matches!(self.source, Source::Cluster(..))
     }
 
     /// Whether `path` could be a secret's: relative, and without `..`.
@@ -95,7 +206,24 @@ impl Secrets {
 
     async fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, SecretError> {
         Self::check_path(path)?;
-        let directory = self.directory.as_ref().ok_or_else(|| SecretError::NoDirectory(path.to_owned()))?;
+        match &self.source {
+            Source::Nowhere => Err(SecretError::NoDirectory(path.to_owned())),
+            Source::Directory(directory) => Self::read_file(directory, path, limit).await,
+            Source::Cluster(vault, namespace) => {
+                let wrong = || SecretError::NoReference(path.to_owned());
+                let (name, key) =
+                    path.split_once('/').filter(|(name, key)| !name.is_empty() && is_key(key)).ok_or_else(wrong)?;
+                let namespace = namespace.as_deref().ok_or_else(wrong)?;
+                let value = vault.read(namespace, name, key).await?;
+                if value.expose_secret().len() > limit {
+                    return Err(SecretError::TooLarge { path: path.to_owned(), limit });
+                }
+                Ok(value.expose_secret().clone())
+            }
+        }
+    }
+
+    async fn read_file(directory: &Path, path: &str, limit: usize) -> Result<Vec<u8>, SecretError> {
         let unreadable = |error: io::Error| SecretError::Unreadable { path: path.to_owned(), why: error.to_string() };
         // Mounted secrets are links to links below the directory: they are followed, and the end
         // of the way must still be below it.
@@ -116,6 +244,11 @@ impl Secrets {
         }
         Ok(bytes)
     }
+}
+
+/// Whether a text can be the key of a Secret.
+fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
 /// What stands in place of a secret.
@@ -210,6 +343,57 @@ mod tests {
     async fn without_a_directory_the_option_is_named() {
         let message = Secrets::default().text("token").await.unwrap_err().to_string();
         assert!(message.contains("--secrets"), "{message}");
+    }
+
+    /// A vault in which every Secret is `door` with the key `token`.
+    struct OneDoor;
+
+    #[async_trait]
+    impl Vault for OneDoor {
+        async fn read(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBox<Vec<u8>>, SecretError> {
+            let (namespace, name) = (namespace.to_owned(), name.to_owned());
+            match (name.as_str(), key) {
+                ("door", "token") => Ok(SecretBox::new(Box::new(format!("{namespace}\n").into_bytes()))),
+                ("door", _) => Err(SecretError::NoKey { namespace, name, key: key.to_owned() }),
+                _ => Err(SecretError::NotGranted { namespace, name, how: "grant it".to_owned() }),
+            }
+        }
+    }
+
+    #[rstest]
+    #[case("door/token", Ok("shop"))]
+    #[case("door/other", Err("Secret shop/door has no key `other`"))]
+    #[case("window/token", Err("Secret shop/window is not granted: grant it"))]
+    #[case(
+        "door",
+        Err("secret `door`: in a cluster it is NAME/KEY, a key of a Secret in the namespace that refers to it")
+    )]
+    #[case(
+        "a/b/c",
+        Err("secret `a/b/c`: in a cluster it is NAME/KEY, a key of a Secret in the namespace that refers to it")
+    )]
+    #[tokio::test]
+    async fn in_a_cluster_a_reference_is_a_key_of_a_secret_of_ones_own(
+        #[case] path: &str,
+        #[case] expected: Result<&str, &str>,
+    ) {
+        let secrets = Secrets::in_cluster(Arc::new(OneDoor)).of("shop");
+        let read = secrets.text(path).await;
+        let told = read.as_ref().map(ExposeSecret::expose_secret).map_err(ToString::to_string);
+        assert_eq!(told, expected.map_err(str::to_owned));
+    }
+
+    #[tokio::test]
+    async fn who_has_no_namespace_gets_no_secret_of_a_cluster() {
+        let error = Secrets::in_cluster(Arc::new(OneDoor)).text("door/token").await.unwrap_err();
+        assert_eq!(error, SecretError::NoReference("door/token".to_owned()));
+    }
+
+    #[test]
+    fn a_sentence_about_a_grant_is_known_again() {
+        let error = SecretError::NotGranted { namespace: "shop".into(), name: "door".into(), how: "so".into() };
+        assert!(SecretError::tells_not_granted(&error.to_string()));
+        assert!(!SecretError::tells_not_granted("Secret shop/door does not exist"));
     }
 
     #[test]

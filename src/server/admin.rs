@@ -45,10 +45,17 @@ async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> Respon
     if verbose {
         return json::answer(status, &health);
     }
-    let bad = health.sources.into_iter().filter(|source| source.state == "notReady").map(|source| source.name);
-    let bad: Vec<String> = bad.collect();
-    let text = if bad.is_empty() { "ok\n".to_owned() } else { format!("not ready: {}\n", bad.join(", ")) };
+    let bad = health.sources.into_iter().filter(|source| source.state == "notReady");
+    let bad: Vec<String> = bad.map(|source| told(source.name, source.detail)).collect();
+    let text = if bad.is_empty() { "ok\n".to_owned() } else { format!("not ready: {}\n", bad.join("; ")) };
     (status, text).into_response()
+}
+
+fn told(name: String, why: Option<String>) -> String {
+    match why {
+        Some(why) => format!("{name}: {why}"),
+        None => name,
+    }
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {

@@ -175,7 +175,7 @@ fn prepare(
     }
     let wrong = |detail: String| Problem::new(Kind::Parameter, detail).field("target");
     let spec = at_target(&module.spec, target, hostname).map_err(|error| wrong(error.to_string()))?;
-    let compiled = match compile(&spec, limit, &app.deps.probes.tools) {
+    let compiled = match compile(&spec, limit, &app.deps.probes.tools.of(namespace_of(module))) {
         Ok(compiled) => Ok(compiled),
         // The target is none; or else the module asks for what this target cannot show.
         Err(error) if Some(error.field.as_str()) == address_field(&spec) => return Err(wrong(error.to_string())),

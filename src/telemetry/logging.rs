@@ -9,6 +9,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+/// What is not logged unless the filter names it: the client of the cluster complains about each call that
+/// fails, every second while an API server is away. Whoever made the call says so once, and for what.
+const QUIET: &str = "kube_client=off,kube_runtime=off";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -53,7 +57,8 @@ fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(filter).map_err(|why| LogError::Filter { filter: filter.to_owned(), why })?;
+    let all = format!("{QUIET},{filter}");
+    let filter = EnvFilter::try_new(all).map_err(|why| LogError::Filter { filter: filter.to_owned(), why })?;
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         // On a terminal the library decides, because it knows NO_COLOR.
         LogFormat::Text if terminal => fmt::layer().with_writer(writer).boxed(),
@@ -93,6 +98,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::debug!("A detail.");
             tracing::info!(runs = 3, "Old records were removed.");
+            tracing::error!(target: "kube_client::client::builder", "failed");
         });
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -120,6 +126,8 @@ mod tests {
     #[case("off", 0)]
     #[case("warn,probegate=debug", 2)]
     #[case("probegate::telemetry=info", 1)]
+    #[case("info", 1)]
+    #[case("info,kube_client=error", 2)]
     fn the_filter_decides_by_level_and_module(#[case] filter: &str, #[case] lines: usize) {
         assert_eq!(logged(LogFormat::Text, filter).lines().count(), lines);
     }

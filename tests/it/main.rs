@@ -17,6 +17,7 @@ mod cli;
 mod cluster;
 mod demo;
 mod engine;
+mod faults;
 mod files;
 mod house;
 mod kill;

@@ -39,7 +39,8 @@ impl World {
         let overrides = follow::<Override>(&store, &mut running);
         let windows = follow::<ReleaseWindow>(&store, &mut running);
         let probes = follow::<Probe>(&store, &mut running);
-        let outbound = Outbound::new(Secrets::new(None));
+        let secrets = Secrets::new(None);
+        let outbound = Outbound::new(secrets.clone());
         let options = calendars::Options::default();
         let (book, run) = WindowBook::follow(windows.clone(), outbound, Arc::clone(&clock), options);
         running.push(tokio::spawn(run));
@@ -49,8 +50,18 @@ impl World {
         let table = Table::default().with(window).with(Fine("probes"));
         let store_too = Arc::clone(&store);
         let clock_too = Arc::clone(&clock);
-        let standings =
-            Standings { store: store_too, gates, overrides, windows, book, probes, table, clock: clock_too };
+        let standings = Standings {
+            store: store_too,
+            gates,
+            overrides,
+            windows,
+            book,
+            probes,
+            table,
+            clock: clock_too,
+            secrets,
+            cluster: None,
+        };
         running.push(tokio::spawn(standings.keep()));
         Self { store, clock, running }
     }

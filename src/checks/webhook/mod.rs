@@ -61,11 +61,11 @@ impl Kind for WebhookKind {
         "webhook"
     }
 
-    fn compile(&self, check: &api::Check, _: &str) -> Result<Arc<dyn Check>, CompileError> {
+    fn compile(&self, check: &api::Check, namespace: &str) -> Result<Arc<dyn Check>, CompileError> {
         let Some(CheckKind::Webhook(spec)) = check.kind() else {
             return Err(CompileError { field: "webhook".to_owned(), why: "this is no webhook check".to_owned() });
         };
-        let webhook = prepare(spec, &check.name, &self.outbound)
+        let webhook = prepare(spec, &check.name, &self.outbound.of(namespace))
             .map_err(|(field, why)| CompileError { field: format!("webhook.{field}"), why })?;
         Ok(Arc::new(webhook))
     }

@@ -6,8 +6,11 @@ use tokio::sync::watch;
 use super::condition;
 use super::keeper::{Judge, Judged};
 use super::roster::Roster;
+use super::wallet::Wallet;
+use super::workloads::Workloads;
 use crate::api::{Check, Gate, GateStatus, namespace_of, set_condition};
 use crate::checks::Table;
+use crate::outbound::SecretError;
 use crate::probes::ProbeSelector;
 
 /// The condition that tells whether the gate is of use.
@@ -19,6 +22,19 @@ const MAX_TOLD: usize = 5;
 pub(super) struct Gates {
     pub(super) table: Table,
     pub(super) roster: Roster,
+    pub(super) wallet: Wallet,
+    pub(super) workloads: Workloads,
+}
+
+/// What keeps a gate from its work.
+#[derive(Default)]
+struct Faults {
+    /// What is wrong with the spec.
+    invalid: Vec<String>,
+    /// Secrets that its namespace has not granted.
+    ungranted: Vec<String>,
+    /// What it refers to that is not there.
+    missing: Vec<String>,
 }
 
 impl Judge for Gates {
@@ -30,11 +46,16 @@ impl Judge for Gates {
             return None;
         }
         let mut status = resource.status.clone().unwrap_or_default();
-        let (invalid, missing) = self.faults(resource);
-        let (ready, why) = match (invalid.is_empty(), missing.is_empty()) {
-            (true, true) => (true, ("Ready", String::new())),
-            (false, _) => (false, ("InvalidSpec", told(&invalid))),
-            (true, false) => (false, ("UnresolvedReference", told(&missing))),
+        let faults = self.faults(resource);
+        let reasons = [
+            ("InvalidSpec", &faults.invalid),
+            ("SecretNotGranted", &faults.ungranted),
+            ("UnresolvedReference", &faults.missing),
+        ];
+        let first = reasons.into_iter().find(|(_, faults)| !faults.is_empty());
+        let (ready, why) = match first {
+            None => (true, ("Ready", String::new())),
+            Some((reason, faults)) => (false, (reason, told(faults))),
         };
         status.observed_generation = resource.metadata.generation;
         let new = condition(READY, ready, why, resource.metadata.generation, now);
@@ -43,24 +64,35 @@ impl Judge for Gates {
     }
 
     fn around(&self) -> Vec<watch::Receiver<u64>> {
-        vec![self.roster.changes()]
+        vec![self.roster.changes(), self.wallet.changes(), self.workloads.changes()]
     }
 }
 
 impl Gates {
-    /// What is wrong with the spec, and what it refers to that is not there.
-    fn faults(&self, gate: &Gate) -> (Vec<String>, Vec<String>) {
-        let (mut invalid, mut missing) = (Vec::new(), Vec::new());
+    fn faults(&self, gate: &Gate) -> Faults {
+        let (mut faults, namespace) = (Faults::default(), namespace_of(gate));
+        let workload = gate.spec.target.workload_ref.as_ref();
+        if let Some(workload) = workload.filter(|workload| self.workloads.is_missing(namespace, workload)) {
+            let (kind, name) = (&workload.kind, &workload.name);
+            faults.missing.push(format!("target: there is no {kind} {namespace}/{name} ({})", workload.api_version));
+        }
         let pre = gate.spec.pre.iter().flat_map(|pre| pre.checks.iter().map(|check| ("pre", check)));
         let post = gate.spec.post.iter().flat_map(|post| post.checks.iter().map(|check| ("post", check)));
         for (point, check) in pre.chain(post) {
             let place = format!("{point} check {}", check.name);
-            if let Err(error) = self.table.compile(check, namespace_of(gate)) {
-                invalid.push(format!("{place}: {error}"));
+            if let Err(error) = self.table.compile(check, namespace) {
+                faults.invalid.push(format!("{place}: {error}"));
             }
-            missing.extend(self.missing(gate, check).into_iter().map(|what| format!("{place}: {what}")));
+            faults.missing.extend(self.missing(gate, check).into_iter().map(|what| format!("{place}: {what}")));
+            for error in self.wallet.faults(namespace, check) {
+                let list = match &error {
+                    SecretError::NotGranted { .. } => &mut faults.ungranted,
+                    _ => &mut faults.missing,
+                };
+                list.push(format!("{place}: {error}"));
+            }
         }
-        (invalid, missing)
+        faults
     }
 
     fn missing(&self, gate: &Gate, check: &Check) -> Vec<String> {

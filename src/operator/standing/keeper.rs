@@ -70,7 +70,10 @@ pub(super) async fn keep<J: Judge>(
             match settle(&judge, store, &mut known, resource, now).await {
                 Ok(()) => {}
                 Err(error) => {
-                    tracing::warn!(%error, kind = J::Resource::KIND, "A status cannot be written; it is tried again.");
+                    // Told once for as long as it lasts.
+                    if pause == FIRST_PAUSE {
+                        tracing::warn!(%error, kind = J::Resource::KIND, "A status cannot be written; it is tried again.");
+                    }
                     trouble = true;
                     break;
                 }

@@ -8,7 +8,9 @@ mod gates;
 mod keeper;
 mod overrides;
 mod roster;
+mod wallet;
 mod windows;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::api::{Condition, ConditionStatus, Gate, Override, Probe, ReleaseWindo
 use crate::calendars::WindowBook;
 use crate::checks::Table;
 use crate::clock::Clock;
+use crate::cluster::Scope;
+use crate::outbound::Secrets;
 use crate::store::{Cache, Store};
 
 /// What the standing of resources is judged by.
@@ -37,6 +41,10 @@ pub struct Standings {
     pub table: Table,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The secrets that checks refer to.
+    pub secrets: Secrets,
+    /// Where workloads stand, and which of them are looked at; without it none is known to be missing.
+    pub cluster: Option<(kube::Client, Scope)>,
 }
 
 impl Standings {
@@ -44,10 +52,15 @@ impl Standings {
     pub async fn keep(self) {
         let (store, clock) = (&self.store, &self.clock);
         let (roster, follow) = roster::Roster::follow(self.probes);
-        let gates = gates::Gates { table: self.table, roster };
+        let (wallet, look) = wallet::Wallet::follow(self.gates.clone(), self.secrets);
+        let workloads = workloads::Workloads::new(self.cluster);
+        let watch = workloads.clone().follow(self.gates.clone());
+        let gates = gates::Gates { table: self.table, roster, wallet, workloads };
         let windows = windows::Windows { book: self.book };
         tokio::join!(
             follow,
+            look,
+            watch,
             keeper::keep(gates, store, &self.gates, clock),
             keeper::keep(windows, store, &self.windows, clock),
             keeper::keep(overrides::Overrides, store, &self.overrides, clock),

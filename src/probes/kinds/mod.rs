@@ -59,6 +59,12 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// The tools of probes of `namespace`: its secrets, where each has its own.
+    #[must_use]
+    pub fn of(&self, namespace: &str) -> Self {
+        Self { outbound: self.outbound.of(namespace), ..self.clone() }
+    }
+
     /// Tools that are good for compiling alone: without secrets, and with the usual guard.
     #[must_use]
     pub fn idle(root: Option<PathBuf>) -> Self {

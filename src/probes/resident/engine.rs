@@ -175,7 +175,7 @@ impl Engine {
         // Another address, another question: what was seen says nothing about it.
         let same = old.filter(|old| old.terms.ask_what(&probe.spec)).map(Arc::clone);
         let records = same.as_ref().map(|old| old.records()).unwrap_or_default();
-        let planned = self.prepare(&probe.spec);
+        let planned = self.prepare(&key.0, &probe.spec);
         self.plan = planned.as_ref().ok().map(|(_, plan)| Arc::clone(plan)).or(self.plan.take());
         let on_board = planned.as_ref().map(|(kind, plan)| (*kind, Arc::clone(plan))).map_err(ToString::to_string);
         let entry = Arc::new(Entry::new((Arc::clone(&key), mark), &probe, on_board, same.as_deref()));
@@ -201,13 +201,13 @@ impl Engine {
     }
 
     /// The kind and the schedule of a spec that can be probed.
-    fn prepare(&self, spec: &ProbeSpec) -> Result<(&'static str, Arc<Plan>), SpecError> {
+    fn prepare(&self, namespace: &str, spec: &ProbeSpec) -> Result<(&'static str, Arc<Plan>), SpecError> {
         let plan = plan(spec)?;
         let first = spec.targets.as_ref().and_then(|targets| targets.list.first());
         let kind = match (first, &spec.targets) {
-            (Some(first), _) => self.usher.compile(spec, &plan, first)?.kind(),
+            (Some(first), _) => self.usher.compile((namespace, spec), &plan, first)?.kind(),
             (None, None) if is_module(spec) => kind_of(spec)?,
-            (None, None) => self.usher.compile(spec, &plan, &own_target(spec))?.kind(),
+            (None, None) => self.usher.compile((namespace, spec), &plan, &own_target(spec))?.kind(),
             (None, Some(_)) => kind_of(spec)?,
         };
         let shared = self.plan.as_ref().filter(|last| ***last == plan).map(Arc::clone);

@@ -31,11 +31,17 @@ impl Usher {
     ///
     /// # Errors
     /// The spec is wrong, or the kind cannot take such a target.
-    pub(super) fn compile(&self, spec: &ProbeSpec, plan: &Plan, target: &str) -> Result<Compiled, SpecError> {
+    pub(super) fn compile(
+        &self,
+        (namespace, spec): (&str, &ProbeSpec),
+        plan: &Plan,
+        target: &str,
+    ) -> Result<Compiled, SpecError> {
+        let tools = self.tools.of(namespace);
         if spec.targets.is_none() {
-            return compile(spec, plan.timeout, &self.tools);
+            return compile(spec, plan.timeout, &tools);
         }
-        compile(&bind(spec, target)?, plan.timeout, &self.tools)
+        compile(&bind(spec, target)?, plan.timeout, &tools)
     }
 
     /// Seats a probe's targets. What was known of a target stays known; those that are seated already
@@ -53,7 +59,7 @@ impl Usher {
         let seated = entry.targets();
         let mut fresh = HashMap::new();
         for target in targets.iter().filter(|target| !seated.iter().any(|other| **other == ***target)) {
-            fresh.insert(target.as_str(), self.compile(spec, plan, target)?);
+            fresh.insert(target.as_str(), self.compile((&entry.key.0, spec), plan, target)?);
         }
         let mut kept: HashMap<Arc<str>, (Arc<Cell>, Seat)> =
             entry.stand().into_iter().map(|(cell, seat)| (Arc::clone(&cell.record.target), (cell, seat))).collect();

@@ -1,6 +1,6 @@
 //! States into the statuses of the resources: only on change, and not too often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,8 @@ use super::board::Board;
 use super::entry::Key;
 use crate::api::{Condition, ConditionStatus, LastRun, Probe, ProbeStatus, Resource, TargetStatus, set_condition};
 use crate::model::ProbeState;
+use crate::outbound::SecretError;
+use crate::probes::Reason;
 use crate::probes::view::{ProbeView, TargetView};
 use crate::store::{Cache, Store, StoreError, StoreExt};
 
@@ -32,23 +34,36 @@ type Written = u64;
 /// Writes statuses for ever.
 pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<Probe>) {
     let mut written: BTreeMap<Key, Written> = BTreeMap::new();
+    let mut well = true;
     loop {
         let dirty = board.take_dirty().await;
         tokio::time::sleep(GATHER).await;
         written.retain(|key, _| cache.contains(key));
-        let mut trouble = false;
+        let mut trouble: BTreeSet<String> = BTreeSet::new();
         for key in dirty {
+            // What cannot be written for one probe of a namespace cannot be for the others: a store that
+            // is away is not asked for each of ten thousand.
+            if trouble.contains(&key.0) {
+                board.put_off(key);
+                continue;
+            }
             match write_one(board, store, cache, &mut written, &key).await {
                 Ok(()) | Err(StoreError::NotFound { .. } | StoreError::Invalid(_)) => {}
+                // Somebody else has written in between: the others are not kept waiting.
+                Err(StoreError::Conflict { .. }) => board.put_off(key),
                 Err(error) => {
-                    let (namespace, name) = &*key;
-                    tracing::warn!(namespace, probe = name, %error, "A probe's status cannot be written; it is tried again.");
+                    if std::mem::take(&mut well) {
+                        let (namespace, name) = &*key;
+                        tracing::warn!(namespace, probe = name, %error, "The statuses of probes cannot be written; they are tried again.");
+                    }
+                    trouble.insert(key.0.clone());
                     board.put_off(key);
-                    trouble = true;
                 }
             }
         }
-        if trouble {
+        if trouble.is_empty() {
+            well = true;
+        } else {
             tokio::time::sleep(BACK_OFF).await;
         }
     }
@@ -65,6 +80,7 @@ async fn write_one(
         return Ok(());
     };
     let valid = view.invalid.is_none();
+    let secret = secret_trouble(&view);
     // After a restart the last state stands until there is a new one.
     if view.warming_up && valid && probe.status.is_some() && !written.contains_key(key) {
         return Ok(());
@@ -72,10 +88,15 @@ async fn write_one(
     let (state, since, targets) = (view.state, view.since, targets(&view));
     let reason = view.invalid.unwrap_or(view.reason);
     let last_run = board.last_run(key);
-    let new = hash(state, since, &reason, &targets, last_run.as_ref());
+    let new = hash((state, since), (&reason, secret.as_ref()), &targets, last_run.as_ref());
     if written.get(key) == Some(&new) {
         return Ok(());
     }
+    let (why, message) = match secret {
+        _ if !valid => ("InvalidSpec", reason.clone()),
+        Some(trouble) => trouble,
+        None => ("Probing", String::new()),
+    };
     let mut probe = Arc::unwrap_or_clone(probe);
     let old = probe.status.take();
     let generation = probe.metadata.generation;
@@ -85,11 +106,11 @@ async fn write_one(
         &mut conditions,
         Condition {
             kind: READY.to_owned(),
-            status: if valid { ConditionStatus::True } else { ConditionStatus::False },
+            status: if why == "Probing" { ConditionStatus::True } else { ConditionStatus::False },
             observed_generation: generation,
             last_transition_time: board.now(),
-            reason: if valid { "Probing" } else { "InvalidSpec" }.to_owned(),
-            message: if valid { String::new() } else { reason.clone() },
+            reason: why.to_owned(),
+            message,
         },
     );
     *probe.status_mut() =
@@ -101,15 +122,23 @@ async fn write_one(
     Ok(())
 }
 
+/// The reason and message of a probe whose last round could not be made for want of a secret.
+fn secret_trouble(view: &ProbeView) -> Option<(&'static str, String)> {
+    let last = view.targets.iter().filter_map(|target| target.last.as_ref());
+    let trouble = last.into_iter().find(|last| last.reason == Some(Reason::Secret))?;
+    let reason =
+        if SecretError::tells_not_granted(&trouble.message) { "SecretNotGranted" } else { "SecretUnavailable" };
+    Some((reason, trouble.message.to_string()))
+}
+
 fn hash(
-    state: ProbeState,
-    since: Timestamp,
-    reason: &str,
+    (state, since): (ProbeState, Timestamp),
+    (reason, secret): (&str, Option<&(&'static str, String)>),
     targets: &[TargetStatus],
     last_run: Option<&LastRun>,
 ) -> Written {
     let mut hasher = DefaultHasher::new();
-    (state, since, reason, last_run).hash(&mut hasher);
+    (state, since, reason, secret, last_run).hash(&mut hasher);
     for target in targets {
         (&target.target, target.state, target.since, &target.reason).hash(&mut hasher);
     }

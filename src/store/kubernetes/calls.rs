@@ -1,5 +1,7 @@
 //! The calls to the API server, each with its words.
 
+use std::time::Duration;
+
 use futures::{Stream, StreamExt};
 use kube::Client;
 use kube::api::{
@@ -17,6 +19,12 @@ use crate::cluster::{ApiError, Call, Named, Scope};
 pub(super) const MANAGER: &str = "probegate";
 /// How long the API server keeps a watch open: the longest that the client allows is 295 s.
 const WATCH_SECONDS: u32 = 290;
+
+/// How often a read is made again that the API server has turned away for a moment: a run is looked up
+/// with several of them in a row. Whoever writes tries again by itself.
+const TRIES_AGAIN: u32 = 2;
+/// The longest such moment; a longer one is everybody's trouble, and is told.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// One page of a list.
 #[derive(Debug)]
@@ -91,7 +99,16 @@ impl Calls {
         built: Result<hyper::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, ApiError> {
         let built = built.map_err(kube::Error::BuildRequest).named(words.call())?;
-        let text = self.client.request_text(built).await.named(words.call())?;
+        let mut tries = if matches!(words.verb, "get" | "list") { 0 } else { TRIES_AGAIN };
+        let text = loop {
+            match self.client.request_text(built.clone()).await.named(words.call()) {
+                Err(ApiError::TooMany { retry_after: Some(after), .. }) if tries < TRIES_AGAIN && after <= MOMENT => {
+                    tries += 1;
+                    tokio::time::sleep(after).await;
+                }
+                answered => break answered?,
+            }
+        };
         serde_json::from_str(&text).map_err(kube::Error::SerdeError).named(words.call())
     }
 

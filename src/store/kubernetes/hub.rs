@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use super::index::{Entry, Index, Key, Place, Step};
 use super::kinds::Known;
 use super::metrics::HomeMetrics;
+use crate::cluster::WATCH_IDLE;
 use crate::store::facts::Facts;
 use crate::store::{Query, StoreError};
 
@@ -16,9 +17,12 @@ use crate::store::{Query, StoreError};
 /// back by the watch.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the watch may be in trouble before what it has told is too old: a list from memory is
-/// refused then, and nothing passes. A connection that died in silence is trouble after
-/// [`crate::cluster::WATCH_IDLE`], so that nothing passes on what is older than two minutes.
+/// refused then, and nothing passes.
 const STALE_AFTER: Duration = Duration::from_secs(30);
+/// How long a watch may say nothing, not even a bookmark, before what it has told is too old: a
+/// connection that died in silence is begun anew after [`WATCH_IDLE`], with a list, which proves
+/// that everything is known. So nothing passes on what is older than two minutes.
+const SILENT_AFTER: Duration = WATCH_IDLE.saturating_add(STALE_AFTER);
 
 /// One change, as subscribers get it.
 #[derive(Debug)]
@@ -54,6 +58,15 @@ struct Part {
     synced: bool,
     version: u64,
     trouble: Option<(tokio::time::Instant, StoreError)>,
+    /// When something came: a list, a change, a bookmark.
+    heard: Option<tokio::time::Instant>,
+}
+
+impl Part {
+    /// How long nothing came.
+    fn silence(&self) -> Duration {
+        self.heard.map(|at| at.elapsed()).unwrap_or_default()
+    }
 }
 
 #[derive(Debug)]
@@ -116,6 +129,7 @@ impl Hub {
         if let Some(part) = inner.parts.get_mut(part) {
             part.synced = true;
             part.version = version;
+            part.heard = Some(tokio::time::Instant::now());
         }
         // Before everything is listed nobody has been told anything.
         if !first {
@@ -193,8 +207,9 @@ impl Hub {
     }
 
     fn reached(&self, inner: &mut Inner, part: usize, version: Option<u64>) {
-        if let (Some(part), Some(version)) = (inner.parts.get_mut(part), version) {
-            part.version = part.version.max(version);
+        if let Some(part) = inner.parts.get_mut(part) {
+            part.version = part.version.max(version.unwrap_or_default());
+            part.heard = Some(tokio::time::Instant::now());
         }
         self.told(inner);
     }
@@ -241,12 +256,23 @@ impl Hub {
         }
     }
 
-    /// Whether what it has told is still good.
+    /// Whether everything was listed, and what it has told is still good.
     pub(super) fn not_too_old(&self) -> Result<(), StoreError> {
-        match &self.standing.borrow().trouble {
-            Some((since, error)) if since.elapsed() > STALE_AFTER => Err(error.clone()),
+        let inner = self.lock();
+        let unavailable = |why| StoreError::Unavailable { doing: format!("watching {}", self.kind.kind), why };
+        inner.parts.iter().try_for_each(|part| match &part.trouble {
+            Some((since, error)) if !part.synced || since.elapsed() > STALE_AFTER => Err(error.clone()),
+            _ if !part.synced => Err(unavailable("the first list has not come yet".to_owned())),
+            _ if part.silence() > SILENT_AFTER => {
+                Err(unavailable(format!("nothing was heard for {} s", part.silence().as_secs())))
+            }
             _ => Ok(()),
-        }
+        })
+    }
+
+    /// Whether the watch of a part has said nothing for so long that only a list proves anything.
+    pub(super) fn is_silent(&self, part: usize) -> bool {
+        self.lock().parts.get(part).is_some_and(|part| part.silence() >= WATCH_IDLE)
     }
 
     fn has_reached(&self, namespace: Option<&str>, version: u64) -> bool {

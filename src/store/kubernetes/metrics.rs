@@ -35,7 +35,7 @@ impl HomeMetrics {
         registry.register("objects", "Known resources by kind", self.objects.clone());
         registry.register(
             "resyncs",
-            "Watches that began anew with a list, by reason (expired, unreadable)",
+            "Watches that began anew with a list, by reason (expired, unreadable, silent)",
             self.resyncs.clone(),
         );
         registry.register("watch_breaks", "Watches whose connection broke", self.breaks.clone());

@@ -37,11 +37,12 @@ mod upstream;
 mod write;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -52,12 +53,17 @@ use self::calls::Calls;
 use self::hub::Hub;
 use self::kinds::{KINDS, Known};
 use super::{Object, Page, Query, Store, StoreError, WatchEvent, limits};
-use crate::cluster::{Connection, Scope};
+use crate::cluster::{ApiError, Connection, Scope};
 
 /// An answer this recent proves that the API server is there.
 const READY_FOR: Duration = Duration::from_secs(1);
-/// How long the readiness check waits.
-const READY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the readiness check waits for an answer; whoever asks does not wait longer.
+const READY_SOON: Duration = Duration::from_millis(500);
+/// How long the first answer is waited for: somebody at a terminal is told after this time.
+const READY_FIRST: Duration = Duration::from_secs(5);
+/// How long ago the last answer may be where the next one is late: an API server that needs seconds for
+/// a call is slow and not away.
+const READY_SLOW: Duration = Duration::from_secs(10);
 
 /// The home in a cluster. When it is dropped its watches end.
 pub struct KubernetesStore {
@@ -67,7 +73,15 @@ pub struct KubernetesStore {
     written: [AtomicU64; KINDS.len()],
     tasks: Mutex<Vec<AbortHandle>>,
     metrics: HomeMetrics,
-    answered: Mutex<Option<Instant>>,
+    pulse: Arc<Mutex<Pulse>>,
+}
+
+/// What was heard of the API server last.
+#[derive(Debug, Default)]
+struct Pulse {
+    answered: Option<Instant>,
+    /// Why it did not answer the last question whether it is there.
+    trouble: Option<ApiError>,
 }
 
 impl KubernetesStore {
@@ -81,7 +95,7 @@ impl KubernetesStore {
             written: Default::default(),
             tasks: Mutex::default(),
             metrics: HomeMetrics::default(),
-            answered: Mutex::default(),
+            pulse: Arc::default(),
         })
     }
 
@@ -137,6 +151,11 @@ impl KubernetesStore {
         self.hubs.get(number)?.get()
     }
 
+    /// Whether every kind that somebody reads was listed and is not too old.
+    fn watching(&self) -> Result<(), StoreError> {
+        self.hubs.iter().filter_map(OnceLock::get).try_for_each(|hub| hub.not_too_old())
+    }
+
     fn note_written(&self, number: usize, version: Option<u64>) {
         if let (Some(written), Some(version)) = (self.written.get(number), version) {
             written.fetch_max(version, Ordering::AcqRel);
@@ -144,8 +163,37 @@ impl KubernetesStore {
         self.note_answered();
     }
 
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_answered(&self) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.pulse() = Pulse { answered: Some(Instant::now()), trouble: None };
+    }
+
+    /// How long ago the API server has answered.
+    fn since_answer(&self) -> Option<Duration> {
+        self.pulse().answered.map(|at| at.elapsed())
+    }
+
+    /// Has the API server asked whether it is there, and hears of it, at once or later.
+    fn knock(&self, kind: &'static Known) -> oneshot::Receiver<Result<(), ApiError>> {
+        let (tell, told) = oneshot::channel();
+        let (calls, pulse) = (self.calls.clone(), Arc::clone(&self.pulse));
+        tokio::spawn(async move {
+            let (place, labels) = (calls.scope.places().into_iter().next().flatten(), calls.scope.label_selector());
+            let page = calls.page(kind, place.as_deref(), &labels, 1, None);
+            let Ok(page) = tokio::time::timeout(READY_SLOW, page).await else { return };
+            let mut heard = pulse.lock().unwrap_or_else(PoisonError::into_inner);
+            match &page {
+                Ok(_) => *heard = Pulse { answered: Some(Instant::now()), trouble: None },
+                Err(error) => heard.trouble = Some(error.clone()),
+            }
+            drop(heard);
+            // Nobody may be waiting any more.
+            let _ = tell.send(page.map(|_| ()));
+        });
+        told
     }
 
     /// Whether there can be such an object: what is no name must not become a part of a path.
@@ -223,30 +271,29 @@ impl Store for KubernetesStore {
     }
 
     async fn current(&self) -> Result<(), StoreError> {
-        let mut hubs = self.hubs.iter().filter_map(OnceLock::get);
-        hubs.try_for_each(|hub| hub.not_too_old())
+        self.watching()
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let recent = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.is_some_and(|at| at.elapsed() < READY_FOR) {
-            return Ok(());
+        if self.since_answer().is_some_and(|ago| ago < READY_FOR) {
+            return self.watching();
         }
         let doing = "looking whether the API server answers";
         let (_, kind) = Self::kind("Gate")?;
-        let place = self.calls.scope.places().into_iter().next().flatten();
-        let labels = self.calls.scope.label_selector();
-        let page = self.calls.page(kind, place.as_deref(), &labels, 1, None);
-        match tokio::time::timeout(READY_TIMEOUT, page).await {
-            Ok(Ok(_)) => {
-                self.note_answered();
-                Ok(())
+        let heard = {
+            let pulse = self.pulse();
+            pulse.answered.is_some() || pulse.trouble.is_some()
+        };
+        let patience = if heard { READY_SOON } else { READY_FIRST };
+        match tokio::time::timeout(patience, self.knock(kind)).await {
+            Ok(Ok(Ok(()))) => self.watching(),
+            Ok(Ok(Err(error))) => Err(errors::unavailable(doing, &error)),
+            Ok(Err(_)) | Err(_) if self.since_answer().is_some_and(|ago| ago < READY_SLOW) => self.watching(),
+            Ok(Err(_)) | Err(_) => {
+                let why = self.pulse().trouble.as_ref().map(ApiError::why);
+                let why = why.unwrap_or_else(|| "the API server does not answer".to_owned());
+                Err(StoreError::Unavailable { doing: doing.to_owned(), why })
             }
-            Ok(Err(error)) => Err(errors::unavailable(doing, &error)),
-            Err(_) => Err(StoreError::Unavailable {
-                doing: doing.to_owned(),
-                why: format!("the API server has not answered for {READY_TIMEOUT:?}"),
-            }),
         }
     }
 }

@@ -35,6 +35,10 @@ pub(super) async fn follow(hub: Arc<Hub>, calls: Calls, part: usize, place: Opti
     let mut at: Option<String> = None;
     loop {
         let begun = Instant::now();
+        if at.is_some() && upstream.hub.is_silent(part) {
+            upstream.hub.metrics.resynced(upstream.hub.kind.kind, "silent");
+            at = None;
+        }
         let next = match &at {
             None => upstream.list().await,
             Some(version) => upstream.watch(version.clone()).await,

@@ -2,7 +2,7 @@
 
 mod installed;
 mod leader;
-mod program;
+pub mod program;
 mod relay;
 
 use std::io::{BufRead, BufReader};

@@ -33,7 +33,10 @@ async fn a_source_that_is_down_or_hangs_makes_the_server_unready() {
         .with("calendars", || async { std::future::pending().await });
     let world = World::with(Setup { health, ..Setup::default() }).await;
     let ready = world.probe("/readyz").await;
-    assert_eq!((ready.status, ready.body.as_str()), (503, "not ready: store, calendars\n"));
+    assert_eq!(
+        (ready.status, ready.body.as_str()),
+        (503, "not ready: store: disk full; calendars: it does not answer in time\n")
+    );
 }
 
 #[tokio::test]
