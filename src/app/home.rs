@@ -1,5 +1,6 @@
 //! Where resources are kept, opened: in memory, in a directory, in a cluster.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,10 +20,15 @@ use crate::outbound::Secrets;
 use crate::store::Retention;
 use crate::store::kubernetes::KubernetesStore;
 use crate::store::sqlite::{self, SqliteStore};
-use crate::store::{Cache, Store};
+use crate::store::{Cache, Paced, Store};
 
 /// The lease of an operator without a name.
 pub(super) const LEASE: &str = "probegate";
+/// The most statuses that are written to an API server in a second on our own account, those of
+/// probes, gates, windows and overrides: an outage that turns a thousand probes must not be one of
+/// the API server as well. With the Events about them, ten in a second, they stay below fifty. Runs,
+/// approvals and leases do not wait for it.
+const STATUSES_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(34);
 
 /// Where resources and runs are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +124,14 @@ impl Kept {
         matches!(self, Self::Cluster { home, .. } if home.candidacy.is_some())
     }
 
+    /// The same store for what keeps statuses current in the background.
+    pub(super) fn background(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Embedded(_) => self.store(),
+            Self::Cluster { .. } => Arc::new(Paced::over(self.store(), STATUSES_PER_SECOND)),
+        }
+    }
+
     pub(super) fn connection(&self) -> Option<&Connection> {
         match self {
             Self::Embedded(_) => None,
@@ -158,7 +172,8 @@ impl Kept {
         let Self::Cluster { connection, home, .. } = self else { return None };
         let replica = home.candidacy.as_ref()?.identity.clone().unwrap_or_else(|| LEASE.to_owned());
         let (client, scope) = (connection.client(), home.scope.clone());
-        Some(Rollouts::new(rollouts::Parts { client, scope, gates, ask, clock, replica }))
+        let store = self.store();
+        Some(Rollouts::new(rollouts::Parts { client, scope, gates, ask, store, clock, replica }))
     }
 
     /// What tells people of news where they look, to be run by the leader.

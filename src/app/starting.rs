@@ -16,6 +16,8 @@ use crate::store::{Cache, Store};
 /// What the start hands from step to step.
 pub(super) struct Starting<'a> {
     pub(super) store: &'a Arc<dyn Store>,
+    /// The same for what keeps statuses current in the background.
+    pub(super) slow: &'a Arc<dyn Store>,
     pub(super) clock: &'a Arc<dyn Clock>,
     pub(super) tasks: &'a TaskTracker,
     pub(super) stop: &'a CancellationToken,

@@ -11,6 +11,7 @@ mod facts;
 pub mod kubernetes;
 mod ledger;
 pub mod limits;
+mod paced;
 mod retention;
 pub mod sqlite;
 
@@ -23,6 +24,7 @@ use serde_json::Value;
 pub use cache::{Cache, Key, Mark};
 pub use evidence::BUDGET_BYTES;
 pub use ledger::{Ledger, MAX_PAST_RUNS};
+pub use paced::Paced;
 pub use retention::{Forgotten, Retention};
 
 use crate::api::{Resource, name_of, namespace_of};

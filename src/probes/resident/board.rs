@@ -271,9 +271,8 @@ impl Board {
         }
     }
 
-    /// Asks for a status to be written later.
-    pub(super) fn put_off(&self, key: Key) {
-        self.dirty().insert(key);
-        self.shared.written.notify_one();
+    /// Takes the names of those whose status is to be written by now.
+    pub(super) fn dirty_now(&self) -> BTreeSet<Key> {
+        std::mem::take(&mut *self.dirty())
     }
 }

@@ -312,6 +312,12 @@ impl Hub {
         Some(Arc::clone(&entry.text))
     }
 
+    /// The last version that was told of an object, where it is the one with this uid.
+    pub(super) fn version_of(&self, key: &Key, uid: &str) -> Option<String> {
+        let inner = self.lock();
+        Some(inner.index.get(key).filter(|entry| entry.uid == uid)?.version?.to_string())
+    }
+
     /// What there is, and the changes from here on: nothing in between is missed.
     pub(super) fn snapshot(&self, query: &Query) -> Snapshot {
         let limit = if query.limit == 0 { usize::MAX } else { query.limit };

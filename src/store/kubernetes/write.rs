@@ -127,8 +127,14 @@ impl KubernetesStore {
         // The API server holds an applied status against a version, but not against a uid alone.
         let by_uid =
             bodies::meta(&object.body, "resourceVersion").is_none() && bodies::meta(&object.body, "uid").is_some();
+        // The version that is known is tried first: where it is old, the API server says so.
+        let mut known = self.known_version(number, &object).filter(|_| by_uid);
         for _ in 0..ATTEMPTS {
-            let version = if by_uid { Some(self.version_of(kind, &object).await?) } else { None };
+            let version = match known.take() {
+                Some(known) => Some(known),
+                None if by_uid => Some(self.version_of(kind, &object).await?),
+                None => None,
+            };
             let body = bodies::to_apply(&object, version)?;
             match self.calls.apply_status(kind, namespace, name, &body).await {
                 Ok(applied) => {
@@ -142,6 +148,12 @@ impl KubernetesStore {
             }
         }
         Err(StoreError::Conflict { kind: kind.kind, namespace: namespace.clone(), name: name.clone() })
+    }
+
+    /// The version in memory, where it is of the very object that the caller means.
+    fn known_version(&self, number: usize, object: &Object) -> Option<String> {
+        let key = (object.namespace.clone(), object.name.clone());
+        self.running(number)?.version_of(&key, bodies::meta(&object.body, "uid")?)
     }
 
     /// The stored version, where the stored object is the very one that the caller means.
