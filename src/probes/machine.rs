@@ -205,6 +205,8 @@ pub struct Machine {
     failing_since: Option<Timestamp>,
     /// When the last round ended that says anything; at the beginning, the beginning.
     heard: Timestamp,
+    /// Other rules have come since that round.
+    renewed: bool,
 }
 
 impl Machine {
@@ -220,6 +222,7 @@ impl Machine {
             trouble: 0,
             failing_since: None,
             heard: now,
+            renewed: false,
         }
     }
 
@@ -286,7 +289,7 @@ impl Machine {
             return if lasts { self.lose(Cause::Trouble(self.trouble), now) } else { None };
         }
         self.tail.push(judgement);
-        (self.trouble, self.heard) = (0, now);
+        (self.trouble, self.heard, self.renewed) = (0, now, false);
         self.flap(rules.flap);
         let (state, cause) = self.next(rules);
         self.failing_since = match judgement {
@@ -294,6 +297,16 @@ impl Machine {
             _ => self.failing_since.filter(|_| state == ProbeState::Down),
         };
         self.turn(state, cause, now)
+    }
+
+    /// Other rules come into force. What was fresh by the rules until now has the whole time of the
+    /// new ones before it is stale: rounds that are an hour apart say nothing against it. That is
+    /// given once, and again only after another round.
+    pub fn renew(&mut self, now: Timestamp, until_now: &Rules) {
+        let fresh = now.duration_since(self.heard) <= until_now.stale_after;
+        if fresh && !self.renewed {
+            (self.heard, self.renewed) = (now.max(self.heard), true);
+        }
     }
 
     /// Looks at the clock alone: without rounds the state is lost.

@@ -128,6 +128,23 @@ fn a_state_without_rounds_is_stale() {
 }
 
 #[test]
+fn shorter_rules_give_a_fresh_state_their_whole_time_and_give_it_once() {
+    let long = in_a_row(2, 1);
+    let short = Rules { stale_after: SignedDuration::from_secs(5), ..long };
+    let mut machine = Machine::new(at(0));
+    machine.round(Judgement::Good, at(0), at(0), &long);
+    machine.renew(at(20), &long);
+    assert_eq!(machine.tick(at(25), &short), None);
+    machine.renew(at(25), &short);
+    assert_eq!(machine.tick(at(26), &short), Some(Turn { from: ProbeState::Up, to: ProbeState::Unknown }));
+
+    let mut stale = Machine::new(at(0));
+    stale.round(Judgement::Good, at(0), at(0), &long);
+    stale.renew(at(31), &long);
+    assert!(stale.tick(at(31), &short).is_some(), "what was stale already is not made fresh");
+}
+
+#[test]
 fn a_target_that_never_answered_anything_says_that_it_is_stale() {
     let mut machine = Machine::new(at(0));
 

@@ -175,6 +175,12 @@ impl Engine {
         // Another address, another question: what was seen says nothing about it.
         let same = old.filter(|old| old.terms.ask_what(&probe.spec)).map(Arc::clone);
         let records = same.as_ref().map(|old| old.records()).unwrap_or_default();
+        if let Some(Ok((_, until_now))) = same.as_ref().map(|old| old.plan.as_ref()) {
+            let now = self.usher.board.now();
+            for record in &records {
+                record.renew(now, &until_now.rules);
+            }
+        }
         let planned = self.prepare(&key.0, &probe.spec);
         self.plan = planned.as_ref().ok().map(|(_, plan)| Arc::clone(plan)).or(self.plan.take());
         let on_board = planned.as_ref().map(|(kind, plan)| (*kind, Arc::clone(plan))).map_err(ToString::to_string);

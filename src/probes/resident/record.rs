@@ -198,6 +198,11 @@ impl Record {
         }
     }
 
+    /// Other rules come into force than those until now.
+    pub(super) fn renew(&self, now: Timestamp, until_now: &Rules) {
+        self.known().machine.renew(now, until_now);
+    }
+
     /// Looks whether the state has become stale.
     pub(super) fn tick(&self, now: Timestamp, rules: &Rules) -> (Option<Turn>, Option<Finished>) {
         let mut known = self.known();

@@ -77,7 +77,8 @@ impl Rounds {
         };
         let effect = cell.record.take(&recent, &observation, now, &cell.plan.rules);
         self.board.keep(&cell.record, effect.finished);
-        if effect.turned {
+        // A state that was read as stale in between has been told, and the target has not turned.
+        if effect.turned || entry.state() == ProbeState::Unknown {
             self.board.settle(&entry);
         }
         let soon = Self::soon(&entry, cell, began, effect.contradicted);

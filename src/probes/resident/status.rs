@@ -1,6 +1,6 @@
 //! States into the statuses of the resources: only on change, and not too often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,8 @@ pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<P
     let mut waiting = Waiting::default();
     // Namespaces that cannot be written to, each until it is tried again.
     let mut trouble: BTreeMap<String, Instant> = BTreeMap::new();
-    let mut well = true;
+    // Those of which that was told.
+    let mut told: BTreeSet<String> = BTreeSet::new();
     loop {
         if waiting.places.is_empty() {
             waiting.add(board.take_dirty().await);
@@ -118,12 +119,14 @@ pub(super) async fn write(board: &Board, store: &Arc<dyn Store>, cache: &Cache<P
                 continue;
             }
             match write_one(board, store, cache, &mut written, &key).await {
-                Ok(()) => well = true,
+                Ok(()) => {
+                    told.remove(&key.0);
+                }
                 Err(StoreError::NotFound { .. } | StoreError::Invalid(_)) => {}
                 // Somebody else has written in between: the others are not kept waiting.
                 Err(StoreError::Conflict { .. }) => waiting.add([key]),
                 Err(error) => {
-                    if std::mem::take(&mut well) {
+                    if told.insert(key.0.clone()) {
                         let (namespace, name) = &*key;
                         tracing::warn!(namespace, probe = name, %error, "The statuses of probes cannot be written; they are tried again.");
                     }

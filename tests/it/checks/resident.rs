@@ -12,6 +12,7 @@ use probegate::clock::{Clock, SystemClock};
 use probegate::probes::history::sqlite::{self, SqliteArchive};
 use probegate::probes::history::{Archive, Window};
 use probegate::probes::{Away, Judgement, Limits, Maintenances, Options, ProbeSelector, Reason, RunError};
+use probegate::store::StoreExt;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -94,6 +95,27 @@ async fn so_many_targets_must_be_down_as_the_quorum_says() {
     );
     doors[0].reopen().await;
     world.until_state("three", "degraded").await;
+}
+
+#[tokio::test]
+async fn another_interval_turns_nothing() {
+    let door = Door::open().await;
+    let world = World::start(outbound());
+    let address = door.address.to_string();
+    let spec = |interval: &str| json!({"tcp": {"address": address}, "interval": interval, "timeout": "50ms"});
+    world.create("door", spec("1h")).await;
+    world.until_state("door", "up").await;
+    // Longer than a state of the other interval stays fresh.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let mut turns = world.board.transitions();
+    let rounds = || world.board.get("shop", "door").unwrap().rounds;
+    let before = rounds();
+    let mut probe = world.store.get_as::<Probe>("shop", "door").await.unwrap().unwrap();
+    probe.spec = serde_json::from_value(spec("100ms")).unwrap();
+    world.store.put_as(&probe).await.unwrap();
+    until("some rounds by the other interval", || rounds() > before + 3).await;
+    assert!(turns.try_recv().is_err(), "it never turned");
+    assert_eq!(world.state("door"), Some("up"));
 }
 
 #[tokio::test]
