@@ -178,7 +178,7 @@ impl Inner {
     }
 
     /// Records it on the run; one that is marked stays as it is.
-    async fn mark(&self, run: &str, bypass: &Bypass, text: &str) -> Result<(), ApiError> {
+    pub(super) async fn mark(&self, run: &str, bypass: &Bypass, text: &str) -> Result<(), ApiError> {
         let Some((namespace, name)) = run.split_once('/') else { return Ok(()) };
         let api: Api<GateRun> = Api::namespaced(self.parts.client.clone(), namespace);
         let call = Call { verb: "get", resource: "gateruns.probegate.io", namespace, name };

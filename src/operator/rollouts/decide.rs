@@ -8,7 +8,7 @@ mod tests;
 mod words;
 
 use self::ends::{bypassed, ended, finishing, resting};
-use self::gating::{Gated, gated};
+use self::gating::{Gated, frozen, gated};
 pub use self::words::{Action, Answers, Ask, Bypass, GateView, Next, Tell, Told, View};
 use super::observation::{Observation, Position, WorkloadSeen};
 use super::record::{How, Record};
@@ -46,7 +46,7 @@ pub fn decide(view: &View<'_>) -> Next {
         },
         Position::Entering | Position::Asking | Position::Moving(_) | Position::Waiting(_) | Position::Ready(_) => {
             match &seen.workload {
-                Some(workload) if workload.back => back(seen),
+                Some(workload) if workload.back => back(view, workload),
                 Some(workload) => under_way(view, workload),
                 None => rest_with("NoWorkload", "the workload cannot be found: nothing is let out"),
             }
@@ -65,8 +65,12 @@ fn abandoned(seen: &Observation) -> Next {
     IDLE
 }
 
-/// A rollback is never held.
-fn back(seen: &Observation) -> Next {
+/// A rollback is held by nothing but a freeze that names rollbacks.
+fn back(view: &View<'_>, workload: &WorkloadSeen) -> Next {
+    let seen = view.seen;
+    if let Some(next) = frozen(view, &change_of(workload), &workload.revision) {
+        return next;
+    }
     let closed = open_record(seen).map(Record::closed);
     if seen.paused {
         return Next::Do(Action::Resume(closed));
@@ -169,6 +173,8 @@ fn edited(view: &View<'_>, record: &Record) -> Next {
         return release(view, &next, true);
     }
     match seen.position {
+        // It was let out by the old plan, and has not begun: it is asked about anew.
+        Position::Entering | Position::Asking => release(view, &next, true),
         Position::Moving(batch) | Position::Waiting(batch) | Position::Ready(batch)
             if batch > record.batch || seen.percent(batch) > record.percent =>
         {
@@ -264,10 +270,15 @@ fn open_record(seen: &Observation) -> Option<&Record> {
     seen.record.as_ref().filter(|record| record.open)
 }
 
-/// The record of a release that is seen for the first time.
-fn fresh(seen: &Observation, workload: &WorkloadSeen, batch: u32, old: Option<&Record>) -> Record {
+/// The id of the change that brings this template.
+fn change_of(workload: &WorkloadSeen) -> String {
     let name: String = workload.reference.name.chars().take(MAX_NAME_PART).collect();
     let revision: String = workload.revision.chars().take(REVISION_PART).collect();
+    format!("{name}-{revision}-{}", workload.generation)
+}
+
+/// The record of a release that is seen for the first time.
+fn fresh(seen: &Observation, workload: &WorkloadSeen, batch: u32, old: Option<&Record>) -> Record {
     // What comes back goes on only if some batch of it was out.
     let before = old.filter(|old| old.batch > 0 || old.before.is_some());
     let before = before.map(|old| match &old.before {
@@ -275,7 +286,7 @@ fn fresh(seen: &Observation, workload: &WorkloadSeen, batch: u32, old: Option<&R
         _ => Box::new(Record { before: None, ..old.clone() }),
     });
     Record {
-        change: format!("{name}-{revision}-{}", workload.generation),
+        change: change_of(workload),
         revision: workload.revision.clone(),
         plan: seen.plan.clone(),
         batch,

@@ -25,7 +25,7 @@ use crate::api::Gate;
 use crate::clock::Clock;
 use crate::cluster::{Backoff, Scope};
 use crate::engine::Ask as Answers;
-use crate::store::Cache;
+use crate::store::{Cache, Store};
 
 /// How many rollouts are looked at at once: each look is a few calls to the API server.
 const MAX_LOOKS: usize = 16;
@@ -45,6 +45,8 @@ pub struct Parts {
     pub gates: Cache<Gate>,
     /// Who answers.
     pub ask: Arc<dyn Answers>,
+    /// Where the runs are.
+    pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The name of this replica, for Events.

@@ -37,6 +37,7 @@ pub(super) fn of_rollout(adapter: &dyn Adapter, gates: &[Arc<Gate>], rollout: &V
             missing: true,
             pre: true,
             post: true,
+            windows: false,
             on_block: crate::model::OnBlock::Hold,
         });
     }
@@ -61,7 +62,7 @@ pub(super) fn question(adapter: &dyn Adapter, gate: Option<&Gate>, seen: &Observ
             id: ask.change.clone(),
             target,
             revision: ask.revision.clone(),
-            action: Action::Release,
+            action: if ask.rollback { Action::Rollback } else { Action::Release },
             actor,
             invoker: Invoker::Automation,
             cluster: None,

@@ -26,6 +26,8 @@ const MAX_WRITES: usize = 8;
 const LISTEN: Duration = Duration::from_secs(20);
 /// The pause after a question whose answer did not wait for us: Probegate itself is in trouble.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the answer about a rollback is waited for, which is asked about its windows alone.
+const BACK: Duration = Duration::from_secs(2);
 /// How often a held rollout is asked about again: an override may have come.
 const RECHECK: Duration = Duration::from_secs(5);
 /// How often a release that is under way is looked at though nothing has changed.
@@ -109,7 +111,8 @@ impl Inner {
             let Next::Ask(asks) = next else { return next };
             let before = answers.len();
             for ask in asks {
-                let told = self.ask(seen, gates, &ask, Duration::ZERO).await;
+                let wait = if ask.rollback { BACK } else { Duration::ZERO };
+                let told = self.ask(seen, gates, &ask, wait).await;
                 answers.insert(ask, told);
             }
             if answers.len() == before {
@@ -259,8 +262,12 @@ impl Inner {
                 () = inner.stop.cancelled() => return,
                 answer = futures::future::select_all(answers) => answer,
             };
-            // A block is looked at now and then; an answer that came at once was there before.
-            let pause = if told.verdict == Verdict::Wait || begun.elapsed() < PAUSE { PAUSE } else { Duration::ZERO };
+            // What passes goes on at once. A block is looked at now and then; one that came at once was there before.
+            let pause = match told.verdict {
+                Verdict::Pass => Duration::ZERO,
+                Verdict::Block if begun.elapsed() >= PAUSE => Duration::ZERO,
+                Verdict::Block | Verdict::Wait => PAUSE,
+            };
             inner.remember(&key, |known| known.answered = Some(Instant::now()));
             inner.queue.push(key, pause);
         });

@@ -15,6 +15,7 @@ mod driver;
 mod gates;
 mod look;
 mod metrics;
+mod orphans;
 mod queue;
 mod standing;
 mod watch;

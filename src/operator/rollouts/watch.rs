@@ -132,6 +132,8 @@ fn take(
             for key in missing {
                 inner.deleted(&key, None);
             }
+            let (inner, place) = (Arc::clone(inner), place.cloned());
+            inner.tasks.clone().spawn(async move { inner.find_orphans(place.as_deref()).await });
         }
         Event::Apply(object) => inner.seen(value_of(object, resource)),
         Event::Delete(object) => {

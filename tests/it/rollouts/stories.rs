@@ -77,6 +77,32 @@ fn a_bad_revision_is_held_at_its_first_batch_and_a_rollback_is_let_go_at_once() 
 }
 
 #[test]
+fn a_rollback_waits_for_nothing_but_a_freeze_that_names_it() {
+    let windows = json!([{"name": "window", "window": {}}]);
+    story(Setting { checks: windows, ..canary(&steps()) }, async |world| {
+        world.say(1, Point::Pre, Verdict::Pass);
+        world.release("2").await;
+        // Only once the engine has taken note of the pause does it hold a rollback as well.
+        let paused = json!("Rollout has been paused, you can resume it by kube-cli");
+        let stopped = async || world.waits_at(1).await && world.status("/status/message").await == paused;
+        world.until("the first batch waits", stopped).await;
+        world.forget();
+        world.release("1").await;
+        world
+            .until("it is told what holds the rollback", async || {
+                let told = world.status("/metadata/annotations/probegate.io~1verdict").await;
+                told.as_str().is_some_and(|told| told.starts_with("held: a freeze names rollbacks: run "))
+            })
+            .await;
+        tokio::time::sleep(LONG_ENOUGH).await;
+        assert_eq!((world.ready_pods("1").await, world.ready_pods("2").await), (3, 1));
+        world.say(1, Point::Pre, Verdict::Pass);
+        world.until("it is rolled back", async || world.is_healthy_with("1").await).await;
+        assert_eq!(world.bypasses().await, []);
+    });
+}
+
+#[test]
 fn a_gate_that_rolls_back_puts_the_stable_template_back() {
     story(Setting { on_block: "rollback", ..canary(&steps()) }, async |world| {
         world.say(1, Point::Pre, Verdict::Pass);
@@ -84,7 +110,7 @@ fn a_gate_that_rolls_back_puts_the_stable_template_back() {
         world.release("2").await;
         world.until("it is put back", async || world.events().await.contains(&"RolledBack".to_owned())).await;
         world.until("all pods are old", async || world.is_healthy_with("1").await).await;
-        let shop = world.deployments().get("shop").await.unwrap();
+        let shop = world.workloads().get("shop").await.unwrap();
         let why = &shop.metadata.annotations.unwrap()["probegate.io/verdict"];
         assert!(why.starts_with("block: post of batch 1 of 3"), "{why}");
     });

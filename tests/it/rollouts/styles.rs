@@ -3,7 +3,7 @@
 use probegate::model::{Point, Verdict};
 use serde_json::json;
 
-use super::world::{Setting, canary, steps, story};
+use super::world::{Setting, canary, canary_of, steps, story};
 
 #[test]
 fn a_blue_green_release_is_asked_about_at_every_step() {
@@ -38,5 +38,27 @@ fn a_rollout_in_the_older_version_is_asked_about_by_its_annotation() {
         assert_eq!(world.bypasses().await, []);
         let run = world.runs().await.into_iter().next().unwrap();
         assert_eq!(run.spec.change.target, "shop", "the gate's target is the workload");
+    });
+}
+
+#[test]
+fn a_stateful_set_goes_through_its_batches_and_is_taken_back() {
+    story(canary_of("StatefulSet", &steps()), async |world| {
+        world.say_all(Verdict::Pass);
+        world.release("2").await;
+        world.until("it is over", async || world.is_healthy_with("2").await).await;
+        assert!(world.was_asked(None, 3, Point::Post));
+
+        world.until("it rests paused", async || world.status("/spec/strategy/paused").await == json!(true)).await;
+        world.forget();
+        world.say(1, Point::Pre, Verdict::Pass);
+        world.say(1, Point::Post, Verdict::Block);
+        world.release("3").await;
+        world
+            .until("the first batch waits", async || world.waits_at(1).await && world.ready_pods("3").await == 1)
+            .await;
+        world.release("2").await;
+        world.until("it is taken back", async || world.is_healthy_with("2").await).await;
+        assert_eq!(world.bypasses().await, []);
     });
 }

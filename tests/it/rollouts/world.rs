@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -18,6 +17,7 @@ use probegate::cluster::Scope;
 use probegate::engine::{Answer, Ask, AskError};
 use probegate::model::{Point, Question, Verdict};
 use probegate::operator::rollouts::{Parts, Rollouts};
+use probegate::store::kubernetes::KubernetesStore;
 use probegate::store::sqlite::SqliteStore;
 use probegate::store::{Cache, Store, StoreExt};
 use serde_json::{Value, json};
@@ -82,11 +82,12 @@ impl Scripted {
         let run =
             json!({"apiVersion": "probegate.io/v1alpha1", "kind": "GateRun", "metadata": {"name": name}, "spec": spec});
         let _ = runs.create(&PostParams::default(), &serde_json::from_value(run).unwrap()).await;
-        let status = json!({"apiVersion": "probegate.io/v1alpha1", "kind": "GateRun",
+        let mut status = json!({"apiVersion": "probegate.io/v1alpha1", "kind": "GateRun",
             "status": {"verdict": verdict, "reason": "as the test says"}});
-        let mut status = status;
         if verdict != Verdict::Wait {
             status["status"]["cause"] = json!("checks");
+            status["status"]["conditions"] = json!([{"type": "Decided", "status": "True", "reason": "Said", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
         }
         runs.patch_status(&name, &PatchParams::apply("story").force(), &Patch::Apply(&status)).await.unwrap();
         format!("{}/{name}", question.namespace)
@@ -138,6 +139,7 @@ pub struct World {
     store: Arc<dyn Store>,
     gates: Cache<Gate>,
     resource: ApiResource,
+    workload: ApiResource,
     operator: Mutex<Option<(CancellationToken, tokio::task::JoinHandle<()>)>>,
 }
 
@@ -147,12 +149,21 @@ pub struct Setting {
     pub spec: Value,
     pub on_block: &'static str,
     pub annotated: bool,
+    /// The kind of the workload.
+    pub kind: &'static str,
+    /// The gate's checks before a batch; the answers are scripted whatever they are.
+    pub checks: Value,
 }
 
 pub fn canary(steps: &Value) -> Setting {
-    let spec = json!({"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"},
+    canary_of("Deployment", steps)
+}
+
+/// The same over a workload of another kind.
+pub fn canary_of(kind: &'static str, steps: &Value) -> Setting {
+    let spec = json!({"workloadRef": {"apiVersion": "apps/v1", "kind": kind, "name": "shop"},
         "strategy": {"paused": true, "canary": {"steps": steps}}});
-    Setting { version: "v1beta1", spec, on_block: "hold", annotated: false }
+    Setting { version: "v1beta1", spec, on_block: "hold", annotated: false, kind, checks: json!([]) }
 }
 
 /// Steps that stop: one pod, two pods, three pods of four.
@@ -185,7 +196,9 @@ impl World {
             asked: Mutex::default(),
         });
         let resource = ApiResource::from_gvk_with_plural(&gvk, "rollouts");
-        let world = Self { place, gate, store, gates, resource, operator: Mutex::default() };
+        let kind = GroupVersionKind::gvk("apps", "v1", setting.kind);
+        let workload = ApiResource::from_gvk_with_plural(&kind, &format!("{}s", setting.kind.to_lowercase()));
+        let world = Self { place, gate, store, gates, resource, workload, operator: Mutex::default() };
         world.apply(setting).await;
         world.start();
         world
@@ -193,16 +206,20 @@ impl World {
 
     async fn apply(&self, setting: &Setting) {
         let namespace = &self.place.namespace;
-        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "shop", "labels": {"app": "shop"}},
+        let mut workload = json!({"apiVersion": "apps/v1", "kind": setting.kind, "metadata": {"name": "shop", "labels": {"app": "shop"}},
             "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "shop"}}, "template": template("1")}});
-        self.deployments().create(&PostParams::default(), &serde_json::from_value(deployment).unwrap()).await.unwrap();
+        if setting.kind == "StatefulSet" {
+            workload["spec"]["serviceName"] = json!("shop");
+            workload["spec"]["podManagementPolicy"] = json!("Parallel");
+        }
+        self.workloads().create(&PostParams::default(), &serde_json::from_value(workload).unwrap()).await.unwrap();
         let target = if setting.annotated {
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"})
+            json!({"apiVersion": "apps/v1", "kind": setting.kind, "name": "shop"})
         } else {
             json!({"apiVersion": "rollouts.kruise.io/v1beta1", "kind": "Rollout", "name": "shop-rollout"})
         };
         let gate = json!({"apiVersion": "probegate.io/v1alpha1", "kind": "Gate", "metadata": {"name": "shop", "namespace": namespace},
-            "spec": {"target": {"workloadRef": target}, "pre": {"checks": []}, "post": {"onBlock": setting.on_block, "checks": []}}});
+            "spec": {"target": {"workloadRef": target}, "pre": {"checks": setting.checks}, "post": {"onBlock": setting.on_block, "checks": []}}});
         let gate: Gate = serde_json::from_value(gate).unwrap();
         self.store.create_as(&gate).await.unwrap();
         self.gate_api().create(&PostParams::default(), &gate).await.unwrap();
@@ -220,7 +237,7 @@ impl World {
         .await;
         self.until("the rollout rests", async || {
             self.status("/status/phase").await == json!("Healthy")
-                && self.deployments().get("shop").await.is_ok_and(|shop| {
+                && self.workloads().get("shop").await.is_ok_and(|shop| {
                     shop.metadata.labels.unwrap_or_default().contains_key("rollouts.kruise.io/workload-type")
                 })
         })
@@ -231,7 +248,9 @@ impl World {
     pub fn start(&self) {
         let scope = Scope::new([self.place.namespace.clone()], None).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let store: Arc<dyn Store> = KubernetesStore::open(&self.place.connection, scope.clone());
         let rollouts = Rollouts::new(Parts {
+            store,
             client: self.place.client.clone(),
             scope,
             gates: self.gates.clone(),
@@ -276,8 +295,8 @@ impl World {
         asked.iter().any(|(of, index, at)| (*index, *at) == (batch, point) && revision.is_none_or(|one| one == of))
     }
 
-    pub fn deployments(&self) -> Api<Deployment> {
-        Api::namespaced(self.place.client.clone(), &self.place.namespace)
+    pub fn workloads(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.place.client.clone(), &self.place.namespace, &self.workload)
     }
 
     pub fn rollouts(&self) -> Api<DynamicObject> {
@@ -292,7 +311,7 @@ impl World {
     pub async fn release(&self, version: &str) {
         let patch = json!({"spec": {"template": template(version)}});
         let params = PatchParams { field_manager: Some("developer".to_owned()), ..PatchParams::default() };
-        self.deployments().patch("shop", &params, &Patch::Merge(&patch)).await.unwrap();
+        self.workloads().patch("shop", &params, &Patch::Merge(&patch)).await.unwrap();
     }
 
     pub async fn person(&self, spec: &Value, status: bool) {

@@ -45,7 +45,12 @@ pub(super) fn gated(view: &View<'_>, record: &Record, questions: &[(u32, Point)]
         let told: Vec<(&Ask, &Told)> = asks.iter().filter_map(|ask| Some((ask, view.answers.get(ask)?))).collect();
         let by = |verdict: Verdict| told.iter().find(|(_, told)| told.verdict == verdict).copied();
         match by(Verdict::Block).or_else(|| by(Verdict::Wait)) {
-            Some((ask, told)) => return held(view, ask, told, asks.clone()),
+            Some((ask, told)) => {
+                // Who has passed has nothing more to say.
+                let passed = |ask: &&Ask| view.answers.get(*ask).is_some_and(|told| told.verdict == Verdict::Pass);
+                let waits = asks.iter().filter(|ask| !passed(ask)).cloned().collect();
+                return held(view, ask, told, waits);
+            }
             None => last = told.last().and_then(|(_, told)| told.run.clone()).or(last),
         }
     }
@@ -64,8 +69,34 @@ pub(super) fn asks(view: &View<'_>, change: &str, revision: &str, batch: u32, po
         revision: revision.to_owned(),
         batch,
         point,
+        rollback: false,
     });
     asks.collect()
+}
+
+/// Whether a freeze that names rollbacks holds one. What was let out before is on its way back.
+pub(super) fn frozen(view: &View<'_>, change: &str, revision: &str) -> Option<Next> {
+    if !view.seen.paused {
+        return None;
+    }
+    let asks = view.gates.iter().filter(|gate| gate.windows).map(|gate| Ask {
+        gate: gate.name.clone(),
+        change: change.to_owned(),
+        revision: revision.to_owned(),
+        batch: 1,
+        point: Point::Pre,
+        rollback: true,
+    });
+    let asks: Vec<Ask> = asks.collect();
+    let open: Vec<Ask> = asks.iter().filter(|ask| !view.answers.contains_key(ask)).cloned().collect();
+    if !open.is_empty() {
+        return Some(Next::Ask(open));
+    }
+    let told = asks.iter().find_map(|ask| view.answers.get(ask).filter(|told| told.verdict != Verdict::Pass))?;
+    let run = told.run.as_deref().filter(|_| told.verdict == Verdict::Wait).map(|run| format!("run {run}"));
+    let text = format!("held: a freeze names rollbacks: {}", run.unwrap_or_else(|| told.reason.clone()));
+    let tell = Tell { text, event: "RollbackHeld", warning: true, run: told.run.clone() };
+    Some(Next::Rest { tell: Some(tell), waits: asks })
 }
 
 fn held(view: &View<'_>, ask: &Ask, told: &Told, waits: Vec<Ask>) -> Gated {
@@ -93,6 +124,7 @@ impl From<&Gate> for super::GateView {
             missing: false,
             pre: gate.spec.pre.is_some(),
             post: gate.spec.post.is_some(),
+            windows: gate.spec.pre.iter().flat_map(|pre| &pre.checks).any(|check| check.window.is_some()),
             on_block: gate.spec.post.as_ref().map(|post| post.on_block).unwrap_or_default(),
         }
     }

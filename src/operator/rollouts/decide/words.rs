@@ -17,6 +17,8 @@ pub struct GateView {
     pub pre: bool,
     /// It has checks after a batch.
     pub post: bool,
+    /// It looks at windows before a batch: nothing else can hold a rollback.
+    pub windows: bool,
     /// What becomes of a rollout whose batch it blocks.
     pub on_block: OnBlock,
 }
@@ -34,6 +36,8 @@ pub struct Ask {
     pub batch: u32,
     /// Before or after it.
     pub point: Point,
+    /// It is about the way back.
+    pub rollback: bool,
 }
 
 /// What a gate said.

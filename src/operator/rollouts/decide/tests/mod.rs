@@ -1,3 +1,4 @@
 //! Decisions, against a model of the engine.
 
+mod edited;
 mod simulation;

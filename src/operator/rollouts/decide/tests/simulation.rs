@@ -391,6 +391,7 @@ impl World {
                 revision: record.revision.clone(),
                 batch,
                 point,
+                rollback: false,
             };
             assert_eq!(self.gates.runs.get(&ask), Some(&Verdict::Pass), "{ask:?} of {record:?}");
         }
@@ -398,7 +399,14 @@ impl World {
 
     /// One look of the operator, which may end in the middle.
     fn operate(&mut self, crash: bool, stale: bool) {
-        let gates = [GateView { name: "g".into(), missing: false, pre: true, post: true, on_block: OnBlock::Hold }];
+        let gates = [GateView {
+            name: "g".into(),
+            missing: false,
+            pre: true,
+            post: true,
+            windows: false,
+            on_block: OnBlock::Hold,
+        }];
         let mut writes = if crash { self.dice.roll(3) } else { 20 };
         let mut rollout = self.cluster.rollout();
         if stale && self.past.len() > 3 {
