@@ -7,7 +7,7 @@ SHELL := /usr/bin/env bash
 CARGO ?= cargo
 PROBEGATE := $(CARGO) run --quiet --locked --
 
-.PHONY: help demo demo-cluster test simulate lint deny bench-gate bench-probes crds image ci
+.PHONY: help demo demo-cluster test simulate lint deny bench-gate bench-probes bench-operator crds image ci
 
 help: ## Tell what there is
 	@echo 'Usage: make TARGET'
@@ -55,6 +55,12 @@ bench-probes: ## Measure the prober beside blackbox_exporter and Cloudprober (SO
 	@echo 'Building the peers and, with optimisation, ours (the first time up to half an hour), then measuring…'
 	@benches/peers/build.sh >/dev/null
 	@$(CARGO) bench --locked --bench probes -- $(if $(SOAK),soak=$(SOAK)) $(ARGS)
+
+bench-operator: ## Measure the operator on a real API server and with real rollouts (ARGS='quick', a part, kills=N)
+	@bash tests/setup.sh
+	@tests/cluster/cluster build kruise-rollouts
+	@echo 'Building with optimisation (about ten minutes the first time), then measuring for half an hour…'
+	@$(CARGO) bench --locked --bench operator -- $(ARGS)
 
 crds: ## Write deploy/crds, deploy/schemas and probes/FIELDS.md anew from the types
 	@echo 'Writing the custom resource definitions, JSON Schemas and tables of fields…'
