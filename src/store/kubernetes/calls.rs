@@ -32,6 +32,8 @@ pub(super) struct RawPage {
     pub(super) items: Vec<Value>,
     pub(super) version: String,
     pub(super) next: Option<String>,
+    /// How long the answer was.
+    pub(super) bytes: usize,
 }
 
 #[derive(Deserialize)]
@@ -98,18 +100,26 @@ impl Calls {
         words: &Words,
         built: Result<hyper::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<T, ApiError> {
+        let text = self.text(words, built).await?;
+        serde_json::from_str(&text).map_err(kube::Error::SerdeError).named(words.call())
+    }
+
+    async fn text(
+        &self,
+        words: &Words,
+        built: Result<hyper::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<String, ApiError> {
         let built = built.map_err(kube::Error::BuildRequest).named(words.call())?;
         let mut tries = if matches!(words.verb, "get" | "list") { 0 } else { TRIES_AGAIN };
-        let text = loop {
+        loop {
             match self.client.request_text(built.clone()).await.named(words.call()) {
                 Err(ApiError::TooMany { retry_after: Some(after), .. }) if tries < TRIES_AGAIN && after <= MOMENT => {
                     tries += 1;
                     tokio::time::sleep(after).await;
                 }
-                answered => break answered?,
+                answered => return answered,
             }
-        };
-        serde_json::from_str(&text).map_err(kube::Error::SerdeError).named(words.call())
+        }
     }
 
     /// One object; `None` where it is not there.
@@ -136,9 +146,10 @@ impl Calls {
         params.continue_token = next.map(str::to_owned);
         let words = Words::new("list", kind, namespace, "");
         let built = request(kind, namespace).list(&params);
-        let list: RawList = self.json(&words, built).await?;
+        let text = self.text(&words, built).await?;
+        let list: RawList = serde_json::from_str(&text).map_err(kube::Error::SerdeError).named(words.call())?;
         let next = list.metadata.next.filter(|next| !next.is_empty());
-        Ok(RawPage { items: list.items, version: list.metadata.resource_version, next })
+        Ok(RawPage { items: list.items, version: list.metadata.resource_version, next, bytes: text.len() })
     }
 
     /// What happens after `version`, until the server or the guard ends it.

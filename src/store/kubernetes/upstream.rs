@@ -82,13 +82,15 @@ impl Upstream {
         let kind = self.hub.kind;
         let labels = self.calls.scope.label_selector();
         let (mut list, mut next, mut version) = (Vec::new(), None, String::new());
+        let mut limit = kind.page;
         loop {
-            let page = match self.calls.page(kind, self.place.as_deref(), &labels, kind.page, next.as_deref()).await {
+            let page = match self.calls.page(kind, self.place.as_deref(), &labels, limit, next.as_deref()).await {
                 Ok(page) => page,
                 // The pages took longer than the API server keeps their moment.
                 Err(ApiError::Gone { .. }) => return Ok(Ended::Anew("expired")),
                 Err(error) => return Err(error),
             };
+            limit = kind.next_page(limit, page.bytes);
             if version.is_empty() {
                 version = page.version;
             }
