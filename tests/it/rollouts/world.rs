@@ -1,6 +1,6 @@
 //! A cluster with the engine in it, an application, and a gate whose answers a test gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Scripted {
     said: watch::Sender<BTreeMap<(u32, Point), Verdict>>,
     /// Everything that was asked: revision, batch, point.
     pub asked: Mutex<Vec<(String, u32, Point)>>,
+    /// The questions that have a run.
+    made: Mutex<BTreeSet<String>>,
 }
 
 impl Scripted {
@@ -103,14 +105,13 @@ impl Ask for Scripted {
     async fn ask(&self, question: Question, wait: Duration) -> Result<Answer, AskError> {
         let at = (question.batch.index, question.point);
         let new = (question.change.revision.clone(), at.0, at.1);
-        let first = {
+        let first = self.made.lock().unwrap().insert(question.key().to_string());
+        {
             let mut asked = self.asked.lock().unwrap();
-            let first = !asked.contains(&new);
-            if first {
+            if !asked.contains(&new) {
                 asked.push(new);
             }
-            first
-        };
+        }
         let mut verdict = self.verdict(at.0, at.1);
         if verdict == Verdict::Wait {
             let mut said = self.said.subscribe();
@@ -194,6 +195,7 @@ impl World {
             client: place.client.clone(),
             said: watch::Sender::new(BTreeMap::new()),
             asked: Mutex::default(),
+            made: Mutex::default(),
         });
         let resource = ApiResource::from_gvk_with_plural(&gvk, "rollouts");
         let kind = GroupVersionKind::gvk("apps", "v1", setting.kind);
