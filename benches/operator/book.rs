@@ -11,6 +11,7 @@ use kube::api::{Api, ResourceExt};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use probegate::api::ANNOTATION_RELEASE;
+use probegate::clock::{Clock, SystemClock};
 use probegate::operator::rollouts::record::Record;
 use serde_json::Value;
 
@@ -102,7 +103,7 @@ impl Book {
     }
 
     fn note(&self, app: &str, rollout: &Value) {
-        let now = Timestamp::now();
+        let now = SystemClock::new().now();
         let text = |pointer: &str| rollout.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let annotations = &rollout["metadata"]["annotations"];
         let record = annotations[ANNOTATION_RELEASE].as_str().and_then(Record::read);
@@ -113,7 +114,7 @@ impl Book {
         seen.state = text("/status/canaryStatus/currentStepState");
         seen.step = rollout.pointer("/status/canaryStatus/currentStepIndex").and_then(Value::as_u64).unwrap_or(0);
         seen.paused = rollout.pointer("/spec/strategy/paused").and_then(Value::as_bool) == Some(true);
-        seen.told = annotations["probegate.io/verdict"].as_str().unwrap_or_default().to_owned();
+        annotations["probegate.io/verdict"].as_str().unwrap_or_default().clone_into(&mut seen.told);
         if seen.phase != "Progressing" {
             seen.waits = None;
         }

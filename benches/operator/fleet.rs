@@ -65,7 +65,7 @@ pub async fn measure(cluster: &Cluster, asked: &Asked, figures: &mut Figures) ->
         told(begun.elapsed())
     );
     let logs = tempfile::tempdir()?;
-    let mut audit = Audit::from_now(cluster)?;
+    let mut audit = Audit::from_now(cluster);
     let mut replica = start(cluster, asked, logs.path(), figures).await?;
     settle(&mut replica, &mut audit, counts).await?;
     figures.judge(
@@ -142,7 +142,7 @@ async fn settle(replica: &mut Replica, audit: &mut Audit, counts: Counts) -> any
 }
 
 async fn idle(cluster: &Cluster, replica: &mut Replica, asked: &Asked, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut audit = Audit::from_now(cluster)?;
+    let mut audit = Audit::from_now(cluster);
     let rounds = replica.metric("probegate_probe_rounds_total", "").await?;
     tokio::time::sleep(asked.idle).await;
     audit.read()?;
@@ -174,8 +174,8 @@ async fn down(
     // At once means within a second, and not within an interval of ten.
     let hasty = json!({"spec": {"interval": "1s", "timeout": "500ms", "down": {"failures": 1}}});
     objects::patch_all::<Probe>(client, &names, &hasty).await?;
-    settle(replica, &mut Audit::from_now(cluster)?, counts).await?;
-    let mut audit = Audit::from_now(cluster)?;
+    settle(replica, &mut Audit::from_now(cluster), counts).await?;
+    let mut audit = Audit::from_now(cluster);
     mortal.task.abort();
     let begun = Instant::now();
     let turned = async {

@@ -107,8 +107,8 @@ async fn keep_releasing(
         shop.judge.decide_on((name.clone(), version), Fate { measuring, bad_after });
         shop.release(&name, version).await?;
         let ended = match bad_after {
-            None => good(shop, &name, version).await,
-            Some(batch) => bad(shop, &name, version, stable, batch).await,
+            None => good(shop, &name, version, over).await,
+            Some(batch) => bad(shop, &name, (version, stable, batch), over).await,
         };
         if let Err(error) = ended {
             let told = format!("{name} version {version}: {error:#}: {}", shop.book.place(&name));
@@ -127,23 +127,28 @@ async fn keep_releasing(
     Ok(())
 }
 
-async fn good(shop: &Shop, name: &str, version: u64) -> anyhow::Result<()> {
-    shop.until("it is out", || shop.is_out(name, version)).await?;
+async fn good(shop: &Shop, name: &str, version: u64, over: &AtomicBool) -> anyhow::Result<()> {
+    shop.until_after(over, || shop.is_out(name, version)).await?;
     shop.book.settled((name.to_owned(), version));
     Ok(())
 }
 
 /// It is held after its batch, and then taken back.
-async fn bad(shop: &Shop, name: &str, version: u64, stable: u64, batch: u64) -> anyhow::Result<()> {
+async fn bad(
+    shop: &Shop,
+    name: &str,
+    (version, stable, batch): (u64, u64, u64),
+    over: &AtomicBool,
+) -> anyhow::Result<()> {
     let word = format!("block: post of batch {batch} of");
-    shop.until("it is blocked", || shop.book.told(name).starts_with(&word) && shop.book.pods(name, version) > 0)
-        .await?;
+    let blocked = || shop.book.told(name).starts_with(&word) && shop.book.pods(name, version) > 0;
+    shop.until_after(over, blocked).await?;
     tokio::time::sleep(HELD).await;
     let out = shop.book.pods(name, version);
     anyhow::ensure!(out as u64 == batch, "{out} pods are out, blocked after batch {batch}");
     shop.release(name, stable).await?;
     let back = || shop.book.rests(name) && shop.book.pods(name, stable) == PODS && shop.book.pods(name, version) == 0;
-    shop.until("it is taken back", back).await
+    shop.until_after(over, back).await
 }
 
 /// Holds what the operator has written down against what the other side knows.

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use probegate::api::{Gate, GateRun, Probe};
+use probegate::clock::{Clock, SystemClock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ pub async fn make(client: &kube::Client, counts: Counts, ports: Ports) -> anyhow
         let new = serde_json::from_value(json!({"metadata": {"name": namespace(number)}}))?;
         namespaces.create(&PostParams::default(), &new).await?;
     }
-    let now = MicroTime(jiff::Timestamp::now());
+    let now = MicroTime(SystemClock::new().now());
     let now = serde_json::to_value(now)?;
     all::<Gate>(client, counts.gates, |number| (gate(number), None)).await.context("gates")?;
     all::<Probe>(client, counts.probes, |number| probe(number, counts, ports, &now)).await.context("probes")?;

@@ -2,6 +2,7 @@
 //! gate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -117,6 +118,20 @@ impl Shop {
             }
         };
         tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("never: {what}"))
+    }
+
+    /// The same, with all the time that there is while leaders are killed: it must come once they are
+    /// left alone.
+    pub async fn until_after(&self, over: &AtomicBool, holds: impl Fn() -> bool) -> anyhow::Result<()> {
+        let mut left = PATIENCE;
+        while !holds() {
+            tokio::time::sleep(TICK).await;
+            if over.load(Ordering::SeqCst) {
+                left = left.saturating_sub(TICK);
+                anyhow::ensure!(!left.is_zero(), "it never comes");
+            }
+        }
+        Ok(())
     }
 
     /// Whether a version is out as a whole.

@@ -8,6 +8,7 @@ use crate::operator::rollouts::record::{How, Record};
 
 /// One gate in front of the rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct GateView {
     /// Its name.
     pub name: String,
