@@ -190,11 +190,10 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let keep_in = options.home.calendars();
         let home = Arc::new(Kept::open(options.home.clone(), &clock).await?);
-        let (store, background, tasks) = (home.store(), home.background(), TaskTracker::new());
+        let (store, slow, tasks) = (home.store(), home.background(), TaskTracker::new());
         let reign = Reign::begin(&home, &clock);
-        let lead = &reign.lead;
         let starting =
-            Starting { store: &store, background: &background, clock: &clock, tasks: &tasks, stop: &stop, lead };
+            Starting { store: &store, slow: &slow, clock: &clock, tasks: &tasks, stop: &stop, lead: &reign.lead };
         let (directory, rules) = starting.files(&options).await?;
         starting.spawn_leading(Arc::clone(&home).forget(Arc::clone(&clock), stop.clone()));
 
@@ -236,7 +235,7 @@ impl App {
         });
         if options.follow {
             let standings = Standings {
-                store: Arc::clone(&background),
+                store: Arc::clone(&slow),
                 gates: gates.clone(),
                 overrides: overrides.clone(),
                 windows: by_resource,

@@ -43,7 +43,7 @@ impl Starting<'_> {
         let root = options.files.first().map(|path| files::directory(path));
         let tools = Tools { outbound: outbound.clone(), clock: Arc::clone(self.clock), root: root.clone() };
         let engine = probes::Engine::new(
-            Arc::clone(self.background),
+            Arc::clone(self.slow),
             modules.clone(),
             outbound.clone(),
             Arc::clone(self.clock),
