@@ -41,6 +41,8 @@ fn keep_standing(world: &World) {
         windows,
         book,
         table: Table::default(),
+        cluster: None,
+        secrets: Secrets::new(None),
         clock,
     };
     tokio::spawn(standings.keep());
