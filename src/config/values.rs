@@ -267,7 +267,7 @@ pub(super) fn phrase(pattern: &str) -> Option<&'static str> {
     PHRASES.iter().find(|(known, _)| *known == pattern).map(|(_, phrase)| *phrase)
 }
 
-const PHRASES: [(&str, &str); 6] = [
+const PHRASES: [(&str, &str); 7] = [
     (
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
         "a name such as `checkout`: lower-case letters, digits, `-` and `.`",
@@ -279,6 +279,7 @@ const PHRASES: [(&str, &str); 6] = [
     ),
     (r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "a time of the day such as `09:00`"),
     (r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "a time of the day such as `17:00` or `24:00`"),
+    (r"^[A-Za-z_][A-Za-z0-9_]*$", "a name such as `server_version`: letters, digits and `_`, no digit first"),
     (r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "a day such as `2026-05-01`"),
 ];
 
