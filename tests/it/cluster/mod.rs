@@ -72,7 +72,7 @@ pub fn control_plane() -> &'static Cluster {
                 Cluster { kubeconfig: kubeconfig.into(), network: None, script: None, _keeper: None }
             }
             (None, Some(assets)) => assets::start(Path::new(&assets))?,
-            (None, None) => script::start("control-plane", "")?,
+            (None, None) => script::start("control-plane", "", false)?,
         };
         cluster.run_anywhere(|place| async move { apply_definitions(&place.client).await });
         Ok(cluster)
@@ -86,7 +86,7 @@ pub fn control_plane() -> &'static Cluster {
 /// # Panics
 /// As [`control_plane`].
 pub fn own_control_plane(purpose: &str) -> Cluster {
-    own("control-plane", purpose)
+    own("control-plane", purpose, false)
 }
 
 /// A cluster of the caller's own with a node that runs pods. It ends when it is dropped.
@@ -94,11 +94,20 @@ pub fn own_control_plane(purpose: &str) -> Cluster {
 /// # Panics
 /// As [`control_plane`].
 pub fn own_node(purpose: &str) -> Cluster {
-    own("up", purpose)
+    own("up", purpose, false)
 }
 
-fn own(kind: &str, purpose: &str) -> Cluster {
-    let cluster = script::start(kind, purpose).unwrap_or_else(|why| panic!("{HOW}.\n{why}"));
+/// [`own_node`], whose API server writes down what the operator of `deploy/` does: `log/audit.log` beside
+/// the kubeconfig.
+///
+/// # Panics
+/// As [`control_plane`].
+pub fn audited_node(purpose: &str) -> Cluster {
+    own("up", purpose, true)
+}
+
+fn own(kind: &str, purpose: &str, audited: bool) -> Cluster {
+    let cluster = script::start(kind, purpose, audited).unwrap_or_else(|why| panic!("{HOW}.\n{why}"));
     cluster.run_anywhere(|place| async move { apply_definitions(&place.client).await });
     cluster
 }

@@ -15,6 +15,8 @@ const PREFIX: &str = "it-";
 /// One cluster's `tests/cluster/cluster`.
 pub struct Script {
     name: String,
+    /// Whether the API server writes down who did what.
+    audited: bool,
 }
 
 impl Script {
@@ -34,15 +36,20 @@ impl Script {
     }
 
     fn output(&self, arguments: &[&str]) -> std::io::Result<Output> {
-        Command::new(Self::path()).args(arguments).env("PROBEGATE_CLUSTER_NAME", &self.name).output()
+        let mut command = Command::new(Self::path());
+        command.args(arguments).env("PROBEGATE_CLUSTER_NAME", &self.name);
+        if self.audited {
+            command.env("PROBEGATE_CLUSTER_AUDIT", "1");
+        }
+        command.output()
     }
 }
 
 /// Starts `control-plane` or `up`.
-pub fn start(kind: &str, purpose: &str) -> Result<Cluster, String> {
+pub fn start(kind: &str, purpose: &str, audited: bool) -> Result<Cluster, String> {
     end_leftovers();
     let dash = if purpose.is_empty() { "" } else { "-" };
-    let script = Script { name: format!("{PREFIX}{}{dash}{purpose}", std::process::id()) };
+    let script = Script { name: format!("{PREFIX}{}{dash}{purpose}", std::process::id()), audited };
     let down = "PROBEGATE_CLUSTER_NAME=$2 exec \"$1\" down";
     let path = Script::path();
     let keeper = Keeper::start(down, &[&path.to_string_lossy(), &script.name])
@@ -74,7 +81,7 @@ fn end_leftovers() {
         let Some(rest) = name.strip_prefix(PREFIX) else { continue };
         let process: String = rest.chars().take_while(char::is_ascii_digit).collect();
         if !process.is_empty() && !Path::new("/proc").join(&process).exists() {
-            let _ = Script { name }.output(&["down"]);
+            let _ = Script { name, audited: false }.output(&["down"]);
         }
     }
 }

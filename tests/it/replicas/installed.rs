@@ -9,9 +9,9 @@ use probegate::api::Override;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::PATIENCE;
 use super::program::{ask_at, gate, token};
-use crate::cluster::{Place, Script, own_node};
+use super::{PATIENCE, everything, rights};
+use crate::cluster::{Place, Script, audited_node};
 
 /// The image's name, as the node has it.
 const IMAGE: &str = "localhost/probegate";
@@ -73,13 +73,15 @@ async fn logs(place: &Place) -> String {
 #[test]
 fn the_installed_gate_works_through_its_service_with_least_rights() {
     let directory = tempfile::tempdir().unwrap();
-    let cluster = own_node("installed");
+    let cluster = audited_node("installed");
     let script = cluster.script();
     script.run(&["image", &format!("{IMAGE}:test"), &image(directory.path()).to_string_lossy()]);
     kubectl(script, &["apply", "--server-side", "-k", &overlay(directory.path()).to_string_lossy()]);
     let available = ["wait", "--for=condition=Available", "--timeout=120s", "deployment/probegate"];
     let waiting: Vec<&str> = ["-n", NAMESPACE].into_iter().chain(available).collect();
     kubectl(script, &waiting);
+    script.run(&["engine", "kruise-rollouts"]);
+    let audit = cluster.kubeconfig().with_file_name("log").join("audit.log");
     cluster.run(|place| async move {
         gate(&place).await;
         let services = Api::<Service>::namespaced(place.client.clone(), NAMESPACE);
@@ -95,6 +97,8 @@ fn the_installed_gate_works_through_its_service_with_least_rights() {
         let (status, answer) = ask_at(&format!("http://{address}"), Some(&token), &place, "v42").await;
         assert_eq!((status, &answer["verdict"]), (StatusCode::OK, &json!("pass")), "{answer}\n{}", logs(&place).await);
         refuses_what_only_the_operator_may(&place, answer["id"].as_str().unwrap()).await;
+        everything::is_done(&place, &format!("http://{address}")).await;
+        rights::are_all_used(&audit).await;
         let said = logs(&place).await;
         let forbidden: Vec<&str> = said.lines().filter(|line| line.to_lowercase().contains("forbidden")).collect();
         assert!(forbidden.is_empty() && !said.contains("not allowed to"), "{forbidden:#?}\n{said}");

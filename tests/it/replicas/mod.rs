@@ -1,9 +1,11 @@
 //! Several replicas of the program in one cluster: who leads, who answers, who may ask.
 
+mod everything;
 mod installed;
 mod leader;
 pub mod program;
 mod relay;
+mod rights;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -5,4 +5,4 @@ mod beside;
 mod bypasses;
 mod stories;
 mod styles;
-mod world;
+pub mod world;

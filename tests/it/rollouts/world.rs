@@ -43,7 +43,7 @@ pub fn kruise() -> &'static Cluster {
 }
 
 /// Has the engine convert between the versions of its API, as its own manifests do.
-async fn convert_versions(client: &kube::Client) {
+pub async fn convert_versions(client: &kube::Client) {
     let hooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
     let hook = async || {
         let found = hooks.list(&ListParams::default()).await.unwrap().items.into_iter().filter_map(|one| one.webhooks);
