@@ -2,6 +2,8 @@
 # Build it with docker, podman or buildah (`make image`).
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build
+# The heap is compiled from its sources with make.
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
 # crt-static works on the gnu target because nothing here needs a C library at run time: TLS is
