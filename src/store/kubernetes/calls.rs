@@ -20,8 +20,9 @@ pub(super) const MANAGER: &str = "probegate";
 /// How long the API server keeps a watch open: the longest that the client allows is 295 s.
 const WATCH_SECONDS: u32 = 290;
 
-/// How often a read is made again that the API server has turned away for a moment: a run is looked up
-/// with several of them in a row. Whoever writes tries again by itself.
+/// How often a call is made again that the API server has turned away for a moment: a run is found and
+/// created with several of them in a row. What is turned away was not done, so that a write may be
+/// repeated too.
 const TRIES_AGAIN: u32 = 2;
 /// The longest such moment; a longer one is everybody's trouble, and is told.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -110,7 +111,7 @@ impl Calls {
         built: Result<hyper::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<String, ApiError> {
         let built = built.map_err(kube::Error::BuildRequest).named(words.call())?;
-        let mut tries = if matches!(words.verb, "get" | "list") { 0 } else { TRIES_AGAIN };
+        let mut tries = 0;
         loop {
             match self.client.request_text(built.clone()).await.named(words.call()) {
                 Err(ApiError::TooMany { retry_after: Some(after), .. }) if tries < TRIES_AGAIN && after <= MOMENT => {
