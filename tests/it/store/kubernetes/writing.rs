@@ -22,7 +22,7 @@ use super::fake::{Fake, Fault};
     "while writing the status of GateRun shop/a: the API server has not answered within 10s"
 )]
 #[case::throttled(
-    Fault::Status(429, "slow down", Some(1)),
+    Fault::Status(429, "slow down", Some(60)),
     "while writing the status of GateRun shop/a: too many requests"
 )]
 #[case::broken(
@@ -45,6 +45,20 @@ async fn a_status_that_is_not_acknowledged_is_not_written(#[case] fault: Fault, 
     assert_eq!(fake.calls_of("patch").len(), 1, "whoever asks tries again, and nobody behind its back");
     let put = store.put_status(with_status(created, decided())).await.unwrap();
     assert_eq!(put.body["status"], decided());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_was_turned_away_for_a_moment_is_made_again() {
+    let fake = Fake::new();
+    let store = fake.store();
+    fake.fault("create", Fault::Status(429, "slow down", Some(1)));
+    let created = store.create(run("a")).await.unwrap();
+    fake.fault("patch", Fault::Status(429, "slow down", Some(1)));
+
+    let put = store.put_status(with_status(created, decided())).await.unwrap();
+
+    assert_eq!(put.body["status"], decided());
+    assert_eq!((fake.calls_of("create").len(), fake.calls_of("patch").len()), (2, 2));
 }
 
 #[rstest]
