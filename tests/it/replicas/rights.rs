@@ -43,6 +43,13 @@ const ELSEWHERE: &[(&str, &str, &[&str], &str)] = &[
         "an Event that is told again is counted on the first one: nothing in this story has to be told twice",
     ),
     (
+        "rollouts.kruise.io",
+        "rollouts/status",
+        &["patch"],
+        "a batch whose gate has passed is approved there: the stories of rollouts; here the first one blocks, and \
+         whether its way back has steps to approve is the controller's affair",
+    ),
+    (
         "apps",
         "statefulsets",
         &["get", "list", "watch", "update"],
