@@ -48,9 +48,8 @@ pub struct ClusterHome {
     pub connect: ConnectOptions,
     /// Which of its objects.
     pub scope: Scope,
-    /// How this process stands for leadership. Without it, it asks and looks on and never leads: a
-    /// command at a terminal.
-    pub candidacy: Option<Candidacy>,
+    /// How this process stands for leadership.
+    pub candidacy: Candidacy,
     /// Where the probes' history and copies of calendars are kept; without it they go with the process.
     pub data: Option<PathBuf>,
 }
@@ -62,6 +61,12 @@ pub struct Candidacy {
     pub identity: Option<String>,
     /// Where the lease is; without it in the namespace of the pod or of the context.
     pub namespace: Option<String>,
+}
+
+impl Candidacy {
+    fn name(&self) -> String {
+        self.identity.clone().unwrap_or_else(|| LEASE.to_owned())
+    }
 }
 
 impl Home {
@@ -92,10 +97,6 @@ impl Kept {
             Home::Cluster(home) => {
                 let connection = Connection::open(home.connect.clone()).await?;
                 let store = KubernetesStore::open(&connection, home.scope.clone());
-                // Somebody at a terminal is told at once; an operator waits for its cluster.
-                if home.candidacy.is_none() {
-                    store.ready().await?;
-                }
                 return Ok(Self::Cluster { store, connection, home });
             }
             Home::Memory => None,
@@ -119,11 +120,6 @@ impl Kept {
         }
     }
 
-    /// Whether this process stands for leadership in a cluster.
-    pub(super) fn is_operator(&self) -> bool {
-        matches!(self, Self::Cluster { home, .. } if home.candidacy.is_some())
-    }
-
     /// The same store for what keeps statuses current in the background.
     pub(super) fn background(&self) -> Arc<dyn Store> {
         match self {
@@ -144,8 +140,8 @@ impl Kept {
     pub(super) fn secrets(&self, directory: Option<PathBuf>) -> Result<Secrets, AppError> {
         match (self, directory) {
             (Self::Embedded(_), directory) => Ok(Secrets::new(directory)),
-            (Self::Cluster { .. }, Some(_)) if self.is_operator() => Err(AppError::SecretsInCluster),
-            (Self::Cluster { connection, .. }, _) => {
+            (Self::Cluster { .. }, Some(_)) => Err(AppError::SecretsInCluster),
+            (Self::Cluster { connection, .. }, None) => {
                 Ok(Secrets::in_cluster(Arc::new(ClusterVault::new(connection.client()))))
             }
         }
@@ -167,10 +163,10 @@ impl Kept {
         }
     }
 
-    /// What lets rollouts through, where this process may lead; it is to be run by the leader.
+    /// What lets rollouts through in a cluster; it is to be run by the leader.
     pub(super) fn rollouts(&self, gates: Cache<Gate>, ask: Arc<dyn Ask>, clock: Arc<dyn Clock>) -> Option<Rollouts> {
         let Self::Cluster { connection, home, .. } = self else { return None };
-        let replica = home.candidacy.as_ref()?.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        let replica = home.candidacy.name();
         let (client, scope) = (connection.client(), home.scope.clone());
         let store = self.store();
         Some(Rollouts::new(rollouts::Parts { client, scope, gates, ask, store, clock, replica }))
@@ -179,7 +175,7 @@ impl Kept {
     /// What tells people of news where they look, to be run by the leader.
     pub(super) fn events(&self, clock: Arc<dyn Clock>) -> Option<impl Future<Output = ()> + Send + use<>> {
         let Self::Cluster { connection, home, store } = self else { return None };
-        let replica = home.candidacy.as_ref()?.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        let replica = home.candidacy.name();
         Some(publish_events(connection.client(), Arc::clone(store) as Arc<dyn Store>, clock, replica))
     }
 
@@ -228,15 +224,13 @@ impl Reign {
         };
         let (leading, leads) = watch::channel(false);
         let lead = Lead::shared(leads);
-        let Some(candidacy) = &home.candidacy else { return Self { lead, resign, task: None, lost, address, leader } };
-        let namespace = candidacy.namespace.clone().unwrap_or_else(|| connection.default_namespace().to_owned());
-        // A container that was restarted is not the leader that it was before.
-        let name = candidacy.identity.clone().unwrap_or_else(|| LEASE.to_owned());
+        let namespace = home.candidacy.namespace.clone().unwrap_or_else(|| connection.default_namespace().to_owned());
         let candidate = Candidate {
             client: connection.client(),
             namespace,
             lease: home.scope.instance().map_or_else(|| LEASE.to_owned(), |instance| format!("{LEASE}-{instance}")),
-            identity: format!("{name}_{}", Uuid::now_v7().simple()),
+            // A container that was restarted is not the leader that it was before.
+            identity: format!("{}_{}", home.candidacy.name(), Uuid::now_v7().simple()),
             clock: Arc::clone(clock),
             address: address.subscribe(),
             leader: leader.clone(),

@@ -216,7 +216,7 @@ impl App {
             .await?;
         // An operator whose definitions are missing listens, is alive, and says on /readyz what it
         // waits for; nothing passes before it knows everything.
-        if !home.is_operator() {
+        if matches!(*home, Kept::Embedded(_)) {
             gates.wait_synced().await;
             overrides.wait_synced().await;
             windows.wait_synced().await;

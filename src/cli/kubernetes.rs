@@ -70,7 +70,7 @@ impl OperatorArgs {
     /// The cluster as home.
     pub(super) fn home(self, candidacy: Candidacy, data: Option<PathBuf>) -> Result<ClusterHome, ScopeError> {
         let scope = Scope::new(self.namespaces, self.cluster.instance.clone())?;
-        Ok(ClusterHome { connect: self.cluster.connect(), scope, candidacy: Some(candidacy), data })
+        Ok(ClusterHome { connect: self.cluster.connect(), scope, candidacy, data })
     }
 }
 
