@@ -16,15 +16,13 @@ use crate::api::{
 use crate::clock::{Clock, SystemClock};
 use crate::model::Period;
 use crate::server::{OverrideList, OverrideRequest};
-use crate::store::{Query, StoreError, StoreExt};
+use crate::store::{Query, StoreExt};
 
 /// Overrides that are read at once.
 const PAGE: usize = 200;
 /// How often the operator's hand is looked for, and how long: a failover is over by then.
 const LOOK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How often a wish is written against other writers.
-const MAX_WRITES: u32 = 5;
 /// How often a name that is taken is tried again with the next number.
 const MAX_TRIES: u32 = 100;
 
@@ -250,15 +248,7 @@ impl List {
             }
             Place::Here(here) => {
                 let namespace = backend.only().map(str::to_owned);
-                let mut query = Query { namespace, limit: PAGE, ..Query::default() };
-                loop {
-                    let page = here.store().list_as::<Override>(&query).await?;
-                    items.extend(page.items);
-                    match page.next {
-                        Some(next) => query.after = Some(next),
-                        None => break,
-                    }
-                }
+                items = here.store().list_all_as(Query { namespace, limit: PAGE, ..Query::default() }).await?;
             }
         }
         items.retain(|item| {
@@ -288,8 +278,16 @@ impl Revoke {
         let actor = here.user().await.unwrap_or_default();
         if let Some(cluster) = here.cluster() {
             cluster.require("update", "overrides", namespace, "probegate-approver").await?;
+            // Its status is the operator's to write.
             let wish = Wish { actor, reason: self.reason.clone() };
-            ask_to_revoke(here, found, &wish).await?;
+            let written = here.store().amend(namespace, name, |item: &mut Override| {
+                let first = Wish::of(item, ANNOTATION_REVOKE).is_none();
+                if first {
+                    wish.write(item, ANNOTATION_REVOKE);
+                }
+                first
+            });
+            written.await?;
             return revoked(here, namespace, name).await;
         }
         let status = found.status.get_or_insert_with(OverrideStatus::default);
@@ -304,22 +302,6 @@ async fn find(here: &Here, namespace: &str, name: &str) -> anyhow::Result<Overri
     found.with_context(|| {
         format!("there is no override {namespace}/{name}; `probegate override list` shows which there are")
     })
-}
-
-/// Writes on an override that it is taken back: its status is the operator's to write.
-async fn ask_to_revoke(here: &Here, mut found: Override, wish: &Wish) -> anyhow::Result<()> {
-    let (namespace, name) = (namespace_of(&found).to_owned(), name_of(&found).to_owned());
-    let mut writes = 0;
-    while Wish::of(&found, ANNOTATION_REVOKE).is_none() {
-        writes += 1;
-        wish.write(&mut found, ANNOTATION_REVOKE);
-        found = match here.store().put_as(&found).await {
-            Ok(written) => written,
-            Err(StoreError::Conflict { .. }) if writes < MAX_WRITES => find(here, &namespace, &name).await?,
-            Err(error) => return Err(error.into()),
-        };
-    }
-    Ok(())
 }
 
 /// Waits until the operator has revoked it.

@@ -25,8 +25,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How many attempts that are over are passed by on the way to the next one: whoever counts them by
 /// other labels than we do is soon overtaken.
 const MAX_PASSED: u32 = 10;
-/// How often a wish is written against other writers.
-const MAX_TRIES: usize = 5;
 
 /// What is told of the runs that are looked on, by the run's id.
 #[derive(Debug, Default)]
@@ -181,30 +179,20 @@ impl Engine {
     /// wished so first stays on record.
     pub(super) async fn wish_to_cancel(
         &self,
-        mut run: GateRun,
+        run: &GateRun,
         actor: &str,
         reason: &str,
     ) -> Result<Arc<OpenRun>, StoreError> {
-        let (namespace, name) = (namespace_of(&run).to_owned(), name_of(&run).to_owned());
         let wish = Wish { actor: actor.to_owned(), reason: reason.to_owned() };
-        let mut tries = 0;
-        while Wish::of(&run, ANNOTATION_CANCEL).is_none() {
-            tries += 1;
-            wish.write(&mut run, ANNOTATION_CANCEL);
-            run = match self.inner.parts.store.put_as(&run).await {
-                Ok(written) => written,
-                // The replica that drives it has written meanwhile.
-                Err(StoreError::Conflict { .. }) if tries < MAX_TRIES => {
-                    let there = self.inner.parts.store.get_as(&namespace, &name).await?;
-                    there.ok_or_else(|| StoreError::NotFound {
-                        kind: "GateRun",
-                        namespace: namespace.clone(),
-                        name: name.clone(),
-                    })?
-                }
-                Err(error) => return Err(error),
-            };
-        }
+        let store = &self.inner.parts.store;
+        let written = store.amend(namespace_of(run), name_of(run), |run: &mut GateRun| {
+            let first = Wish::of(run, ANNOTATION_CANCEL).is_none();
+            if first {
+                wish.write(run, ANNOTATION_CANCEL);
+            }
+            first
+        });
+        let run = written.await?;
         let question = question_of(&run, self.inner.parts.cluster.as_deref());
         let _guard = self.inner.lock(question.key()).await;
         Ok(self.look_on(&run, &question))

@@ -255,7 +255,7 @@ impl Ask for Engine {
                 Ok(Some(_)) if self.inner.parts.lead.now() => {
                     return Ok(answer::trouble(id, "the run is being taken up: try again".to_owned()));
                 }
-                Ok(Some(run)) => match self.wish_to_cancel(run, actor, reason).await {
+                Ok(Some(run)) => match self.wish_to_cancel(&run, actor, reason).await {
                     Ok(open) => open,
                     Err(error) => return Ok(answer::trouble(id, error.to_string())),
                 },

@@ -30,6 +30,9 @@ pub use retention::{Forgotten, Retention};
 use crate::api::{Resource, name_of, namespace_of};
 use crate::model::Labels;
 
+/// How often a change is written against other writers.
+const MAX_TRIES: u32 = 5;
+
 /// One resource as the store holds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -239,6 +242,19 @@ pub trait StoreExt {
     async fn put_as<R: Resource>(&self, resource: &R) -> Result<R, StoreError>;
     /// See [`Store::put_status`].
     async fn put_status_as<R: Resource>(&self, resource: &R) -> Result<R, StoreError>;
+    /// See [`Store::list`]: every page from `query` on, `query.limit` at once.
+    async fn list_all_as<R: Resource>(&self, query: Query) -> Result<Vec<R>, StoreError>;
+    /// Reads a resource, changes it and puts it; anew where others write meanwhile, a few times. Where
+    /// `change` says that there is nothing to do it is answered as it stands.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], and as [`Store::put`].
+    async fn amend<R: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut change: impl for<'r> FnMut(&'r mut R) -> bool + Send,
+    ) -> Result<R, StoreError>;
 }
 
 #[async_trait]
@@ -269,5 +285,41 @@ impl StoreExt for Arc<dyn Store> {
 
     async fn put_status_as<R: Resource>(&self, resource: &R) -> Result<R, StoreError> {
         self.put_status(Object::from_resource(resource)?).await?.into_resource()
+    }
+
+    async fn list_all_as<R: Resource>(&self, mut query: Query) -> Result<Vec<R>, StoreError> {
+        let mut items = Vec::new();
+        loop {
+            let page = self.list_as(&query).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => query.after = Some(next),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    async fn amend<R: Resource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut change: impl for<'r> FnMut(&'r mut R) -> bool + Send,
+    ) -> Result<R, StoreError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let mut found = self.get_as::<R>(namespace, name).await?.ok_or_else(|| StoreError::NotFound {
+                kind: R::KIND,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            })?;
+            if !change(&mut found) {
+                return Ok(found);
+            }
+            match self.put_as(&found).await {
+                Err(StoreError::Conflict { .. }) if tries < MAX_TRIES => {}
+                written => return written,
+            }
+        }
     }
 }

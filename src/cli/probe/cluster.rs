@@ -13,7 +13,7 @@ use crate::cli::backend::{Backend, Here};
 use crate::clock::{Clock, SystemClock};
 use crate::probes::as_written;
 use crate::server::{ProbeDetail, ProbeList, ProbeRun, ProbeRuns, ProbeSummary};
-use crate::store::{Query, StoreError, StoreExt};
+use crate::store::{Query, StoreExt};
 
 /// Probes that are read at once.
 const PAGE: usize = 500;
@@ -21,25 +21,16 @@ const PAGE: usize = 500;
 const LOOK: Duration = Duration::from_millis(300);
 /// How long it is waited for: a failover, and a round of the slowest probe.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How often the wish is written against other writers.
-const MAX_WRITES: u32 = 5;
 
 /// Lists them.
 pub(super) async fn list(here: &Here, backend: &Backend, wanted: &List) -> anyhow::Result<ProbeList> {
     let labels = wanted.labels()?;
     let limit = usize::from(wanted.limit);
     let namespace = backend.only().map(str::to_owned);
-    let mut query = Query { namespace, limit: PAGE, ..Query::default() };
-    let mut items = Vec::new();
-    loop {
-        let page = here.store().list_as::<Probe>(&query).await?;
-        items.extend(page.items.iter().map(|probe| ProbeSummary::of(&as_written(probe))));
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
-    }
-    items.retain(|probe: &ProbeSummary| {
+    let probes = here.store().list_all_as(Query { namespace, limit: PAGE, ..Query::default() }).await?;
+    let mut items: Vec<ProbeSummary> =
+        probes.iter().map(|probe: &Probe| ProbeSummary::of(&as_written(probe))).collect();
+    items.retain(|probe| {
         wanted.state.is_none_or(|state| state == probe.state)
             && labels.iter().all(|(key, value)| probe.labels.get(key) == Some(value))
     });
@@ -72,7 +63,12 @@ pub(super) async fn run(here: &Here, cluster: &Terminal, namespace: &str, name: 
     let user = here.user().await.unwrap_or_default();
     // Every new value is one run.
     let wanted = format!("{} {user}", clock.now()).trim().to_owned();
-    ask(here, namespace, name, &wanted).await?;
+    find(here, namespace, name).await?;
+    let written = here.store().amend(namespace, name, |probe: &mut Probe| {
+        probe.meta_mut().annotations.get_or_insert_default().insert(ANNOTATION_RUN.to_owned(), wanted.clone());
+        true
+    });
+    written.await?;
     loop {
         let probe = find(here, namespace, name).await?;
         let last = probe.status.and_then(|status| status.last_run).filter(|last| last.asked == wanted);
@@ -85,19 +81,6 @@ pub(super) async fn run(here: &Here, cluster: &Terminal, namespace: &str, name: 
         }
         tokio::time::sleep(LOOK).await;
     }
-}
-
-async fn ask(here: &Here, namespace: &str, name: &str, wanted: &str) -> anyhow::Result<()> {
-    for _ in 0..MAX_WRITES {
-        let mut probe = find(here, namespace, name).await?;
-        probe.meta_mut().annotations.get_or_insert_default().insert(ANNOTATION_RUN.to_owned(), wanted.to_owned());
-        match here.store().put_as(&probe).await {
-            // Its status is written at the same time.
-            Err(StoreError::Conflict { .. }) => {}
-            written => return Ok(written.map(drop)?),
-        }
-    }
-    bail!("probe {namespace}/{name} is being written to all the time: try again")
 }
 
 fn told(namespace: &str, name: &str, last: LastRun) -> anyhow::Result<ProbeRuns> {

@@ -68,7 +68,8 @@ pub(super) async fn load(from: &From, now: Timestamp) -> anyhow::Result<Files> {
 async fn of_cluster(terminal: &Terminal, now: Timestamp) -> anyhow::Result<Files> {
     terminal.readable(ReleaseWindow::KIND).await?;
     terminal.readable(Override::KIND).await?;
-    let mut windows = all::<ReleaseWindow>(terminal).await?;
+    let every = || Query { limit: PAGE, ..Query::default() };
+    let mut windows = terminal.store().list_all_as::<ReleaseWindow>(every()).await?;
     for window in &mut windows {
         // Where a file stood that it came from is of no use here.
         window.metadata.annotations = None;
@@ -82,20 +83,8 @@ async fn of_cluster(terminal: &Terminal, now: Timestamp) -> anyhow::Result<Files
         let title = title.unwrap_or_default();
         anyhow::anyhow!(errors.iter().map(|error| format!("{title}: {error}")).collect::<Vec<_>>().join("\n"))
     })?;
-    let overrides = all::<Override>(terminal).await?.into_iter().map(Arc::new).collect();
+    let overrides = terminal.store().list_all_as::<Override>(every()).await?.into_iter().map(Arc::new).collect();
     Ok(Files { windows: compiled, overrides, namespace: Some(terminal.namespace().to_owned()) })
-}
-
-async fn all<R: Resource>(terminal: &Terminal) -> anyhow::Result<Vec<R>> {
-    let (mut items, mut query) = (Vec::new(), Query { limit: PAGE, ..Query::default() });
-    loop {
-        let page = terminal.store().list_as::<R>(&query).await?;
-        items.extend(page.items);
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return Ok(items),
-        }
-    }
 }
 
 /// The windows and overrides of files. What is wrong with other kinds has no part in the answer.

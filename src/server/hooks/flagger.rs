@@ -38,8 +38,6 @@ use crate::store::{Query, StoreError, StoreExt};
 const ACTOR: &str = "flagger";
 /// Keys of the metadata that are no labels.
 const RESERVED: &[&str] = &["total", "stepWeight", "gate", "eventMessage", "eventType", "timestamp"];
-/// How often a mark is tried against other writers of the run.
-const MAX_TRIES: usize = 3;
 
 /// The types of hooks, by the last part of the path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,24 +331,16 @@ impl Asked<'_> {
     /// Marks a run whose pass is about to be handed out.
     async fn mark(&self, id: &str) -> Result<(), StoreError> {
         let (namespace, name) = id.split_once('/').unwrap_or((&self.gate.namespace, id));
-        let mut last = Ok(());
-        for _ in 0..MAX_TRIES {
-            let Some(mut run) = self.app.deps.store.get_as::<GateRun>(namespace, name).await? else {
-                let (namespace, name) = (namespace.to_owned(), name.to_owned());
-                return Err(StoreError::NotFound { kind: "GateRun", namespace, name });
-            };
+        let now = self.app.now().to_string();
+        let written = self.app.deps.store.amend(namespace, name, |run: &mut GateRun| {
             let annotations = run.metadata.annotations.get_or_insert_default();
-            if annotations.contains_key(ANNOTATION_LET_OUT) {
-                return Ok(());
+            let first = !annotations.contains_key(ANNOTATION_LET_OUT);
+            if first {
+                annotations.insert(ANNOTATION_LET_OUT.to_owned(), now.clone());
             }
-            annotations.insert(ANNOTATION_LET_OUT.to_owned(), self.app.now().to_string());
-            match self.app.deps.store.put_as(&run).await {
-                Ok(_) => return Ok(()),
-                Err(error @ StoreError::Conflict { .. }) => last = Err(error),
-                Err(error) => return Err(error),
-            }
-        }
-        last
+            first
+        });
+        written.await.map(drop)
     }
 }
 
