@@ -16,4 +16,4 @@ pub use connect::{ConnectError, ConnectOptions, Connection};
 pub use error::{ApiError, Call, Named};
 pub use guard::{CALL_TIMEOUT, LIST_TIMEOUT, WATCH_IDLE};
 pub use metrics::CallMetrics;
-pub use scope::{LABEL_INSTANCE, Scope, ScopeError};
+pub use scope::{LABEL_INSTANCE, Scope, ScopeError, api_in};

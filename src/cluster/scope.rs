@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Client;
+use kube::api::Api;
+use kube::core::DynamicResourceScope;
 
 /// On an object: the operator that is responsible for it, where a fleet is split over several. An
 /// operator without a name is responsible for the objects without this label.
@@ -18,6 +21,18 @@ pub struct Scope {
     /// Empty: all of them.
     namespaces: BTreeSet<String>,
     instance: Option<String>,
+}
+
+/// The objects of a kind in one of a scope's places ([`Scope::places`]).
+#[must_use]
+pub fn api_in<K>(client: Client, place: Option<&str>, resource: &K::DynamicType) -> Api<K>
+where
+    K: kube::Resource<Scope = DynamicResourceScope>,
+{
+    match place {
+        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+        None => Api::all_with(client, resource),
+    }
 }
 
 /// Why a scope makes no sense.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::driver::Inner;
 use super::queue::Key;
 use crate::api::WorkloadRef;
+use crate::cluster::api_in;
 
 /// How often it is found out whether the engine's definition has come, where it is not there.
 const DISCOVERY: Duration = Duration::from_secs(30);
@@ -84,11 +85,7 @@ async fn discover(inner: &Inner) -> ApiResource {
 }
 
 async fn one_place(inner: Arc<Inner>, resource: ApiResource, place: Option<String>) {
-    let client = inner.parts.client.clone();
-    let api: Api<DynamicObject> = match &place {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
+    let api: Api<DynamicObject> = api_in(inner.parts.client.clone(), place.as_deref(), &resource);
     let mut events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut listed: BTreeSet<Key> = BTreeSet::new();
     let mut well = true;
@@ -214,11 +211,7 @@ impl Inner {
 /// may be many workloads that nobody rolls out.
 async fn workloads(inner: Arc<Inner>, like: WorkloadRef, place: Option<String>) {
     let resource = resource_of(&like);
-    let client = inner.parts.client.clone();
-    let api: Api<PartialObjectMeta<DynamicObject>> = match &place {
-        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-        None => Api::all_with(client, &resource),
-    };
+    let api: Api<PartialObjectMeta<DynamicObject>> = api_in(inner.parts.client.clone(), place.as_deref(), &resource);
     let mut events = kube::runtime::watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut well = true;
     loop {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::api::{Gate, WorkloadRef};
-use crate::cluster::Scope;
+use crate::cluster::{Scope, api_in};
 use crate::store::Cache;
 
 /// The kinds that the operator may watch: those that its rollouts move, and rollouts themselves. Of
@@ -91,10 +91,7 @@ impl Workloads {
             return;
         }
         let follow = |(number, place): (usize, Option<String>)| {
-            let api: Api<PartialObjectMeta<DynamicObject>> = match &place {
-                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-                None => Api::all_with(client.clone(), &resource),
-            };
+            let api = api_in(client.clone(), place.as_deref(), &resource);
             let task = tokio::spawn(self.clone().one(api, kind.clone(), number));
             (Part::default(), AbortOnDropHandle::new(task))
         };
