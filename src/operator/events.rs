@@ -71,17 +71,19 @@ pub async fn publish(client: kube::Client, store: Arc<dyn Store>, clock: Arc<dyn
 }
 
 async fn follow(store: Arc<dyn Store>, clock: Arc<dyn Clock>, tell: mpsc::Sender<Told>) {
-    let watch = |kind: &'static str| store.watch(kind, Query { brief: true, ..Query::default() });
+    let watch = |kind: &'static str| {
+        let events = store.watch(kind, Query { brief: true, ..Query::default() });
+        events.map(move |event| (kind, event)).boxed()
+    };
     let kinds = [GateRun::KIND, Gate::KIND, ReleaseWindow::KIND, Override::KIND, Probe::KIND];
     let mut all = select_all(kinds.map(watch));
     let mut memory: LruCache<Key, String> = LruCache::new(MAX_REMEMBERED);
     let mut listed: HashSet<&'static str> = HashSet::new();
-    while let Some(event) = all.next().await {
+    while let Some((kind, event)) = all.next().await {
         let (objects, news) = match event {
             Ok(WatchEvent::Listed(objects)) => {
-                let kind = objects.first().map(|object| object.kind);
                 // The first list tells how things stand, a later one may hold what was missed.
-                let again = kind.is_some_and(|kind| !listed.insert(kind));
+                let again = !listed.insert(kind);
                 (objects, again)
             }
             Ok(WatchEvent::Applied(object)) => (vec![object], true),
