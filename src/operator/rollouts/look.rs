@@ -18,6 +18,7 @@ use super::watch::{resource_of, value_of};
 use crate::api::{Cause, GateRun, WorkloadRef};
 use crate::cluster::{ApiError, Call, Named};
 use crate::model::{OnBlock, Point, Verdict};
+use crate::store::StoreExt;
 
 /// The most writes of one look: a hold, an approval, a release and some notes. More would mean that
 /// somebody undoes what we do.
@@ -140,7 +141,7 @@ impl Inner {
     /// Whether a block speaks of the revision. What cannot be read does not.
     async fn is_final(&self, id: &str) -> bool {
         let Some((namespace, name)) = id.split_once('/') else { return false };
-        let run = Api::<GateRun>::namespaced(self.parts.client.clone(), namespace).get_opt(name).await.ok().flatten();
+        let run: Option<GateRun> = self.parts.store.get_as(namespace, name).await.ok().flatten();
         let cause = run.and_then(|run| run.status).and_then(|status| status.cause);
         matches!(cause, Some(Cause::Checks | Cause::Unknown | Cause::Override | Cause::Standing))
     }
