@@ -193,6 +193,59 @@ async fn a_line_that_is_no_json_loses_no_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_says_nothing_is_followed_by_a_list() {
+    let fake = Fake::new();
+    let store = fake.store();
+    let mut events = store.watch("Gate", Query::default());
+    assert_eq!(told(&mut events).await, "L:");
+
+    // The connection has died without anybody having been told.
+    fake.put("gates", "a", &run("a", &json!(null)));
+    fake.forget_history();
+    tokio::time::sleep(Duration::from_secs(80)).await;
+    assert_eq!(names(&store.list("Gate", &Query::default()).await.unwrap().items), [] as [&str; 0]);
+    store.current().await.unwrap();
+
+    assert_eq!(told(&mut events).await, "A:a");
+    assert_eq!(store.metrics().resyncs("Gate", "silent"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_keep_a_quiet_watch_alive() {
+    let fake = Fake::new();
+    let store = fake.store();
+    let mut events = store.watch("Gate", Query::default());
+    assert_eq!(told(&mut events).await, "L:");
+
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        fake.bookmark();
+        store.current().await.unwrap();
+    }
+
+    assert_eq!((fake.calls_of("list").len(), fake.calls_of("watch").len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_trusted_that_was_last_heard_of_two_minutes_ago() {
+    let fake = Fake::new();
+    let store = fake.store();
+    let mut events = store.watch("Gate", Query::default());
+    assert_eq!(told(&mut events).await, "L:");
+
+    fake.outage("list", Some(Fault::Slow(Duration::from_secs(3_600))));
+    tokio::time::sleep(Duration::from_secs(119)).await;
+    store.current().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    store.current().await.unwrap_err();
+    fake.outage("list", None);
+
+    assert!(told(&mut events).await.starts_with("E:while watching Gate:"));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    store.current().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_watch_upstream_is_one() {
     let fake = Fake::new();
     fake.page_limit(2);
