@@ -21,6 +21,7 @@ need exim4 exim4-daemon-light
 need etcd etcd-server
 need docker-registry docker-registry
 need tinyproxy tinyproxy-bin
+need faketime faketime
 # A Kubernetes: one that was given, the programs of one, or our own, which is built from its sources.
 cluster=$(dirname "$0")/cluster/cluster
 if [ -n "${PROBEGATE_TEST_KUBECONFIG:-}${KUBEBUILDER_ASSETS:-}" ]; then

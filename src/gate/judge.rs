@@ -68,6 +68,7 @@ impl Machine {
             return Judgement::Final(ruling);
         }
         if let Some(back) = self.clock_back {
+            let back = back.round(jiff::Unit::Second).unwrap_or(back);
             return open(
                 format!("the clock stands {back:#} before an instant already seen: waiting until it is right again"),
                 None,

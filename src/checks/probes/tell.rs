@@ -17,12 +17,19 @@ const MAX_NAMED: usize = 3;
 /// How soon a pending check looks again, at the soonest and at the latest.
 pub(super) const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long after now a round may seem to have begun. Further ahead, the clock was set back since, and
+/// nobody knows whether the round was made before the run began.
+const AHEAD: SignedDuration = SignedDuration::from_secs(2);
+
 /// How many rounds that say something each target has made since the run began, at the least; those
 /// before it say nothing about this batch.
 pub(super) fn least_told(probe: &ProbeView, rounds: &[Round], context: &Context) -> usize {
+    let latest = context.now.saturating_add(AHEAD).unwrap_or(context.now);
     let told = |target: &str| {
         let counts = |round: &&Round| {
-            *round.target == *target && round.at >= context.started_at && round.judgement != Judgement::Trouble
+            *round.target == *target
+                && (context.started_at..=latest).contains(&round.at)
+                && round.judgement != Judgement::Trouble
         };
         rounds.iter().filter(counts).count()
     };

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::api::{Resource, name_of, namespace_of};
-use crate::clock::Clock;
+use crate::clock::{Clock, Steps};
 use crate::store::{Cache, Store, StoreError, StoreExt};
 
 /// How long changes are gathered: a directory that is loaded is one change, not a thousand.
@@ -60,8 +60,13 @@ pub(super) async fn keep<J: Judge>(
     let mut around = judge.around();
     let mut known: BTreeMap<(String, String), Known> = BTreeMap::new();
     let mut pause = FIRST_PAUSE;
+    let mut steps = Steps::from_now(clock.as_ref());
     loop {
         own.mark_unchanged();
+        if steps.taken(clock.as_ref()) {
+            // Nothing is due when it was before: set back, a clock would leave a status as it is for long.
+            known.clear();
+        }
         let now = clock.now();
         let all = cache.all();
         known.retain(|(namespace, name), _| cache.get(namespace, name).is_some());

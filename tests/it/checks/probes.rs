@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use probegate::checks::Context;
 use probegate::checks::probes::ProbesKind;
 use probegate::model::Outcome;
 use rstest::rstest;
@@ -36,6 +37,23 @@ async fn probes_that_are_up_pass_once_they_have_made_their_rounds_since_the_run_
     let shown = &report.evidence["probes"][0];
     assert_eq!((&shown["state"], &shown["failed"]), (&json!("up"), &json!(0)));
     assert!(shown["runs"].as_array().unwrap().len() >= 3);
+}
+
+#[tokio::test]
+async fn rounds_from_before_the_clock_was_set_back_do_not_count() {
+    let peer = Peer::answering(answer("200 OK", "", "")).await;
+    let world = World::start(outbound());
+    world.create("checkout", json!({"http": {"url": peer.url("/")}, "interval": "100ms"})).await;
+    let before = context();
+    until("three rounds", || world.board.rounds_since("shop", "checkout", before.started_at).len() >= 3).await;
+    let check = check(&ProbesKind::new(world.board.clone()), json!({"probes": {"selector": {"app": "checkout"}}}));
+
+    let now = before.now - jiff::SignedDuration::from_mins(30);
+    let started_at = now - jiff::SignedDuration::from_millis(50);
+    let report = check.execute(&Context { now, started_at, ..before }).await;
+
+    assert_eq!(report.outcome, Outcome::Pending, "{report:?}");
+    assert!(report.summary.contains("0 of "), "{}", report.summary);
 }
 
 #[tokio::test]

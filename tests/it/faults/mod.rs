@@ -2,6 +2,7 @@
 //! and that it recovers by itself.
 
 mod account;
+mod clock;
 mod outage;
 mod program;
 mod proxy;

@@ -26,6 +26,7 @@ pub struct Program {
 struct Shared {
     arguments: Vec<String>,
     kubeconfig: PathBuf,
+    environment: Vec<(&'static str, PathBuf)>,
     /// The process, 0 while there is none.
     process: AtomicU32,
     starts: AtomicU32,
@@ -39,12 +40,23 @@ impl Program {
     /// Starts it where the API server of `kubeconfig` answers; `namespaces` are those that it looks at,
     /// and the first one has its lease.
     pub fn start(kubeconfig: &Path, namespaces: &[&str], name: &str) -> Self {
+        Self::start_with(kubeconfig, namespaces, name, Vec::new())
+    }
+
+    /// The same, with more in its environment.
+    pub fn start_with(
+        kubeconfig: &Path,
+        namespaces: &[&str],
+        name: &str,
+        environment: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let words = ["serve", "--kubernetes", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let mut arguments: Vec<String> = words.map(str::to_owned).to_vec();
         let own = ["--log-format", "json", "--identity", name, "--lease-namespace", namespaces[0], "--namespaces"];
         arguments.extend(own.map(str::to_owned));
         arguments.push(namespaces.join(","));
-        let shared = Arc::new(Shared { arguments, kubeconfig: kubeconfig.to_owned(), ..Shared::default() });
+        let shared =
+            Arc::new(Shared { arguments, kubeconfig: kubeconfig.to_owned(), environment, ..Shared::default() });
         let kept = Arc::clone(&shared);
         let supervisor = std::thread::spawn(move || kept.keep());
         Self { shared, supervisor: Some(supervisor) }
@@ -138,6 +150,7 @@ impl Shared {
                 .args(&self.arguments)
                 .arg("--kubeconfig")
                 .arg(&self.kubeconfig)
+                .envs(self.environment.iter().map(|(name, value)| (name, value)))
                 .stderr(Stdio::piped())
                 .stdout(Stdio::null())
                 .spawn()
