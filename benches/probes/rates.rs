@@ -8,10 +8,15 @@ use super::peers::{Programs, blackbox, cloudprober};
 use super::process::{load_average, stay_on};
 use super::targets::{Kind, Targets};
 
-/// Ours is asked for so many probes, ten times a second: less than one core can make, because what
-/// it cannot make would be missed.
+/// Ours is asked for so many probes, ten times a second, to find out how many one core can make.
 const COUNTS: [(Kind, usize); 4] =
     [(Kind::Http, 1_000), (Kind::Https, 150), (Kind::Tcp, 1_000), (Kind::Exchange, 1_000)];
+/// How long that is watched.
+const PILOT: Duration = Duration::from_secs(1);
+/// What it is asked for then, of one core: the others have no time between two probes either, and a target
+/// that sleeps between them is woken at the prober's expense. What a whole core could not make would be
+/// missed.
+const FULL: f64 = 0.8;
 const TENTH: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 /// Cloudprober makes so many in tenths of a second: asked for twice as many it fails nearly all of them.
@@ -43,6 +48,13 @@ impl Measured {
         self.cpu * 1e6 / self.probes
     }
 
+    /// How many probes, each ten times a second, would be [`FULL`].
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+    fn full(self) -> usize {
+        let rate = self.probes / self.cpu * FULL;
+        (rate * TENTH.as_secs_f64()) as usize
+    }
+
     fn print(self, kind: Kind, who: &str) {
         println!(
             "{:<13} {who:<18} {:>7.1} µs  {:>7.0} a core-second   ({:.0} probes, {:.0} failed, {:.0}/s, {:.0} % of a core)",
@@ -65,7 +77,9 @@ pub async fn measure(targets: &Targets, programs: &Programs, seconds: Duration) 
     let log = directory.path().join("prober.log");
     let mut lines = Vec::new();
     for (kind, count) in COUNTS {
-        let ours = ours(targets, kind, (count, TENTH), seconds).await?;
+        let pilot = ours(targets, kind, (count, TENTH), PILOT).await?;
+        pilot.print(kind, "probegate, pilot");
+        let ours = ours(targets, kind, (pilot.full(), TENTH), seconds).await?;
         ours.print(kind, "probegate");
         let wanted = WANTED.iter().find(|(of, _)| *of == kind).map_or(0.0, |(_, wanted)| *wanted);
         let exporter = blackbox(targets, programs, kind, seconds).await?;
