@@ -83,12 +83,16 @@ impl Audit {
     }
 }
 
+/// What changes something; the API server writes down what only reads as well.
+const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+
 fn write(line: &str) -> Option<Write> {
     if !line.contains(OPERATOR) {
         return None;
     }
     let event: Value = serde_json::from_str(line).ok()?;
-    if event["user"]["username"] != OPERATOR {
+    let writes = event["verb"].as_str().is_some_and(|verb| WRITES.contains(&verb));
+    if !writes || event["user"]["username"] != OPERATOR {
         return None;
     }
     let object = &event["objectRef"];

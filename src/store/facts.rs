@@ -4,12 +4,14 @@ use serde_json::{Map, Value};
 
 use super::Query;
 use crate::api::condition_types;
-use crate::model::Labels;
+
+/// Labels, by key. A map of one or two would take half a kilobyte, for each of ten thousand objects.
+pub(super) type LabelPairs = Box<[(Box<str>, Box<str>)]>;
 
 /// What of a resource decides whether it is among those that a query asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    pub(super) labels: Labels,
+    pub(super) labels: LabelPairs,
     pub(super) decided: bool,
 }
 
@@ -24,13 +26,17 @@ impl Facts {
     pub(super) fn match_query(&self, query: &Query, namespace: &str) -> bool {
         query.namespace.as_deref().is_none_or(|wanted| wanted == namespace)
             && query.decided.is_none_or(|wanted| wanted == self.decided)
-            && query.labels.iter().all(|(key, value)| self.labels.get(key) == Some(value))
+            && query.labels.iter().all(|(key, value)| self.label(key) == Some(value.as_str()))
+    }
+
+    fn label(&self, wanted: &str) -> Option<&str> {
+        self.labels.iter().find(|(key, _)| **key == *wanted).map(|(_, value)| &**value)
     }
 }
 
-pub(super) fn labels(body: &Map<String, Value>) -> Labels {
+pub(super) fn labels(body: &Map<String, Value>) -> LabelPairs {
     let labels = body.get("metadata").and_then(|metadata| metadata.get("labels")).and_then(Value::as_object);
-    let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+    let pair = |(key, value): (&String, &Value)| Some((key.as_str().into(), value.as_str()?.into()));
     labels.into_iter().flatten().filter_map(pair).collect()
 }
 
