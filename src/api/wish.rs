@@ -40,6 +40,15 @@ impl Wish {
         let text = json!({"actor": self.actor, "reason": self.reason}).to_string();
         resource.meta_mut().annotations.get_or_insert_default().insert(annotation.to_owned(), text);
     }
+
+    /// Writes it where nobody has wished so yet, who stays on record; whether that was so.
+    pub fn write_first<R: Resource>(&self, resource: &mut R, annotation: &str) -> bool {
+        let first = Self::of(resource, annotation).is_none();
+        if first {
+            self.write(resource, annotation);
+        }
+        first
+    }
 }
 
 fn cut(text: &str, characters: usize) -> String {
@@ -80,5 +89,15 @@ mod tests {
         let text = &run.metadata.annotations.as_ref().unwrap()[ANNOTATION_CANCEL];
         assert!(text.starts_with(r#"{"actor":"system:serviceaccount:shop:ci","#), "{text}");
         assert_eq!(Wish::of(&run, ANNOTATION_CANCEL), Some(wish));
+    }
+
+    #[test]
+    fn who_wishes_first_stays_on_record() {
+        let wish = |actor: &str| Wish { actor: actor.to_owned(), reason: String::new() };
+        let mut run = run("");
+        run.metadata.annotations = None;
+        assert!(wish("alice").write_first(&mut run, ANNOTATION_CANCEL));
+        assert!(!wish("bob").write_first(&mut run, ANNOTATION_CANCEL));
+        assert_eq!(Wish::of(&run, ANNOTATION_CANCEL), Some(wish("alice")));
     }
 }

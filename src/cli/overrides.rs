@@ -280,14 +280,8 @@ impl Revoke {
             cluster.require("update", "overrides", namespace, "probegate-approver").await?;
             // Its status is the operator's to write.
             let wish = Wish { actor, reason: self.reason.clone() };
-            let written = here.store().amend(namespace, name, |item: &mut Override| {
-                let first = Wish::of(item, ANNOTATION_REVOKE).is_none();
-                if first {
-                    wish.write(item, ANNOTATION_REVOKE);
-                }
-                first
-            });
-            written.await?;
+            let write = |item: &mut Override| wish.write_first(item, ANNOTATION_REVOKE);
+            here.store().amend(namespace, name, write).await?;
             return revoked(here, namespace, name).await;
         }
         let status = found.status.get_or_insert_with(OverrideStatus::default);

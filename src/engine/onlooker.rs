@@ -185,14 +185,8 @@ impl Engine {
     ) -> Result<Arc<OpenRun>, StoreError> {
         let wish = Wish { actor: actor.to_owned(), reason: reason.to_owned() };
         let store = &self.inner.parts.store;
-        let written = store.amend(namespace_of(run), name_of(run), |run: &mut GateRun| {
-            let first = Wish::of(run, ANNOTATION_CANCEL).is_none();
-            if first {
-                wish.write(run, ANNOTATION_CANCEL);
-            }
-            first
-        });
-        let run = written.await?;
+        let write = |run: &mut GateRun| wish.write_first(run, ANNOTATION_CANCEL);
+        let run = store.amend(namespace_of(run), name_of(run), write).await?;
         let question = question_of(&run, self.inner.parts.cluster.as_deref());
         let _guard = self.inner.lock(question.key()).await;
         Ok(self.look_on(&run, &question))
